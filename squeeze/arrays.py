@@ -1,0 +1,33 @@
+"""Every array that crosses a module border: its axes, its dtype and its unit.
+
+Axes are always called `side`, `bucket`, `scalar`, `price`, `horizon` and `step`. Side 0 is the *long squeeze* (price falls, longs are
+liquidated), side 1 the *short squeeze*. Each side is written in its own orientation, *down is danger*: the `price` axis counts away
+from the mark in the direction that hurts that side. Flipping the market therefore swaps the two sides and changes nothing else.
+"""
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+SIDES = ("long", "short")
+"""Names of the `side` axis: whose positions are liquidated."""
+
+HeatChannels = Float32[np.ndarray, "side bucket price"]
+"""Unit-weight liquidation mass per leverage bucket as a share of open interest; price bins outward from the mark."""
+
+Scalars = Float32[np.ndarray, "side scalar"]
+"""One row of named scalars per side; NaN where a value was not recorded or does not exist."""
+
+SweptMass = Float[np.ndarray, "side bucket"]
+"""Unit-weight mass in base coins that one step's mark range went through."""
+
+Profile = Float[np.ndarray, " price"]
+"""Mass or volume by absolute log-price bin."""
+
+Probabilities = Float32[np.ndarray, "side horizon"]
+"""P(liquidated USD exceeds the label's threshold within the horizon); rises along `horizon`."""
+
+HiddenState = Float32[np.ndarray, "side hidden"]
+"""What the temporal core carries from step to step."""
+
+StepTimes = Int64[np.ndarray, " step"]
+"""UTC nanoseconds at which each step closed."""

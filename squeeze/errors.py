@@ -1,0 +1,38 @@
+"""What can go wrong, as a tree.
+
+    SqueezeError
+    ├── UserError              the command line prints it as one line and exits with status 2
+    │   ├── ConfigError        a run, mapping or spec that cannot hold
+    │   ├── DataError          a file, row or value that is not what its mapping promises
+    │   ├── LakeError          the lake lacks, or cannot give, what was asked of it
+    │   └── ModelFileError     a model file that is not ours, was altered, or speaks another spec
+    └── StepError              a step that does not follow the last one; the state is left as it was
+"""
+
+
+class SqueezeError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class UserError(SqueezeError):
+    """The input is at fault; the message names the place, what was expected and what came."""
+
+
+class ConfigError(UserError):
+    """Catch it around reading a YAML file; it names the file and the key."""
+
+
+class DataError(UserError):
+    """Catch it around an import; it names the file, and the row and column where there is one."""
+
+
+class LakeError(UserError):
+    """Catch it around reading recorded history; it names the kind, venue and symbol that was asked for."""
+
+
+class ModelFileError(UserError):
+    """Catch it around `squeeze.load`; nothing of a refused file has been used."""
+
+
+class StepError(SqueezeError):
+    """Catch it around `MarketState.advance`; feed the next step, or restore a snapshot."""

@@ -1,0 +1,217 @@
+"""What training and the live path must agree on, as frozen values; stored whole in every model file.
+
+Every key of a YAML file is a field here (or in `training.config`) with a sentence under it, checked when it is read. They are
+`msgspec.Struct`s rather than dataclasses: as frozen, and an unknown key or a wrong type is refused with its place.
+"""
+
+import hashlib
+from typing import Literal, TypeVar
+
+import msgspec
+
+from squeeze.errors import ConfigError
+
+SPEC_VERSION = 1
+"""Raised whenever a frame computed from the same spec would change; a model of another version is refused."""
+
+T = TypeVar("T")
+
+
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frozen value that refuses keys it does not know."""
+
+
+def require(holds: bool, message: str) -> None:
+    """Raise `ValueError`, which msgspec reports with the place of the key, unless a condition holds."""
+    if not holds:
+        raise ValueError(message)
+
+
+class StreamSpec(Strict, frozen=True, kw_only=True):
+    """Where one kind of input comes from, and how long its silence may last."""
+
+    venue: str
+    """`binance`, or `binance+bybit+okx` where a source publishes one sum for several."""
+    kinds: tuple[str, ...]
+    """Names in the lake, best first; where the first is absent for a step the next is taken."""
+    stale_minutes: float | None = None
+    """Silence after which the live path abstains; null where silence is normal or the stream is optional."""
+
+
+class MarketSpec(Strict, frozen=True, kw_only=True):
+    """One symbol's inputs and the step clock."""
+
+    symbol: str
+    step_seconds: int = 60
+    """Length of a step, from 1 s to 1 h; must divide a day."""
+    bars: StreamSpec
+    mark: StreamSpec | None = None
+    """Mark-price bars; without them the mark is taken to be the last price, and frames say so."""
+    open_interest: StreamSpec | None = None
+    funding: StreamSpec | None = None
+    liquidations: StreamSpec | None = None
+    gap_reset_hours: float = 24.0
+    """A hole in the bars longer than this empties the map and starts the warm-up again."""
+    warm_up_hours: float = 336.0
+    """How long the map must have run before a frame is healthy (domain.md §3.5: 14 days for BTC)."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.step_seconds <= 3600 and 86400 % self.step_seconds == 0, "step_seconds must divide a day")
+        require(self.warm_up_hours >= 0 and self.gap_reset_hours > 0, "warm_up_hours and gap_reset_hours are positive")
+
+    def streams(self) -> dict[str, StreamSpec]:
+        """The configured inputs by name."""
+        named = {n: getattr(self, n) for n in ("bars", "mark", "open_interest", "funding", "liquidations")}
+        return {name: stream for name, stream in named.items() if stream is not None}
+
+
+class MapSpec(Strict, frozen=True, kw_only=True):
+    """The liquidation heatmap (domain.md §3.5)."""
+
+    bin_log: float = 5e-4
+    """Width of a price bin in log price: 5 basis points."""
+    leverages: tuple[float, ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
+    prior_weights: tuple[float, ...] = (0.10, 0.15, 0.15, 0.10, 0.05)
+    """Share of open interest in each leverage bucket; the rest is never liquidated. The network's mixing layer starts here."""
+    maintenance: float = 0.0045
+    """Maintenance margin plus close fee, as a fraction of notional: the middle of the three venues' first tiers."""
+    turnover: float = 0.10
+    """κ: share of churn that opens or closes positions that last."""
+    swept: float = 0.95
+    """ρ: share of a bin's mass liquidated when mark goes through it."""
+    taker_tilt: float = 1.3
+    """τ: how much more levered takers are than makers; moves mass between levered and null, never its total."""
+    smear: float = 0.08
+    """Standard deviation of a deposit, as a share of its distance from entry; at least half a bin."""
+    open_interest: Literal["stamps", "volume"] = "stamps"
+    """`stamps`: deposits follow recorded changes. `volume`: degraded, deposits follow volume at a slow reference."""
+    reference_turnover_days: float = 0.6
+    """In `volume` mode open interest is taken to be this many days of mean volume."""
+    reference_half_life_hours: float = 720.0
+    """How slowly that mean moves."""
+    ageing_half_life_hours: float | None = None
+    """Decay on top of closes; null for none, since turnover already ages the map."""
+
+    def __post_init__(self) -> None:
+        require(len(self.leverages) == len(self.prior_weights) > 0, "as many prior_weights as leverages")
+        require(all(lev > 1 for lev in self.leverages), "leverages must exceed 1")
+        require(all(w >= 0 for w in self.prior_weights) and sum(self.prior_weights) <= 1, "prior_weights: none negative, at most 1 in all")
+        require(0 < self.bin_log < 0.05, "bin_log lies between 0 and 0.05")
+        require(0 <= self.turnover <= 1 and 0 < self.swept <= 1, "turnover and swept are shares")
+        require(1 <= self.taker_tilt <= 2, "taker_tilt lies between 1 and 2")
+        require(0 <= self.maintenance < 1 / max(self.leverages), "maintenance must be below 1 / the highest leverage")
+
+
+class FrameSpec(Strict, frozen=True, kw_only=True):
+    """What the network sees of one step. All windows are in minutes."""
+
+    price_bins: int = 32
+    """Bins per side, outward from the mark."""
+    bin_sigmas: float = 0.25
+    """Width of such a bin in standard deviations of the log price over `sigma_minutes`."""
+    sigma_minutes: float = 60.0
+    """Horizon of that standard deviation."""
+    windows_minutes: tuple[float, ...] = (15.0, 60.0, 240.0, 1440.0)
+    """Trailing windows of volatility, range, return, volume and extremes."""
+    sigma_windows_minutes: tuple[float, float] = (240.0, 1440.0)
+    """The fast and the slow window of the volatility that other scalars are measured in."""
+    map_sigma_windows_minutes: tuple[float, float] = (60.0, 360.0)
+    """Windows whose mean variance scales the price bins."""
+    fresh_skip_minutes: float = 15.0
+    """A fresh extreme is measured against the extreme as it stood this long ago."""
+    velocity_half_life_minutes: float = 15.0
+    """Smoothing of approach velocity."""
+    mass_distances_log: tuple[float, ...] = (0.0025, 0.005, 0.01, 0.02, 0.04)
+    """Distances from the mark within which the map's mass is summed, in log price."""
+    swept_half_lives_minutes: tuple[float, ...] = (15.0, 60.0, 240.0, 1440.0)
+    """Memories of the mass the mark went through."""
+    open_interest_windows_minutes: tuple[float, ...] = (60.0, 240.0, 1440.0)
+    liquidation_half_lives_minutes: tuple[float, ...] = (60.0, 360.0, 1440.0)
+    """Memories of liquidated USD."""
+    liquidation_scale_usd: float = 1e5
+    """Liquidated USD enter as log(1 + USD / this)."""
+    zone_reach_log: float = 0.10
+    """How far from the mark zones are looked for, in log price."""
+    zone_quantile: float = 0.90
+    """A zone's bins exceed this quantile of the side's bins within reach (domain.md §4.1)."""
+    zone_floor_share: float = 2e-4
+    """... and this share of open interest per bin."""
+    zone_mass_share: float = 3e-3
+    """... and a zone holds at least this share of open interest."""
+
+    def __post_init__(self) -> None:
+        require(4 <= self.price_bins <= 256, "price_bins lies between 4 and 256")
+        require(self.bin_sigmas > 0 and self.sigma_minutes > 0, "bin_sigmas and sigma_minutes are positive")
+        require(len(self.windows_minutes) >= 2, "windows_minutes needs two windows or more")
+        require(tuple(sorted(self.windows_minutes)) == self.windows_minutes, "windows_minutes must rise")
+        require(self.windows_minutes[0] > 0, "windows_minutes must be positive")
+
+
+class LabelSpec(Strict, frozen=True, kw_only=True):
+    """The event a model predicts: more than `threshold_usd` of one side liquidated within the horizon.
+
+    A row at time t looks at [t, t + horizon). Both sides may come true in one interval.
+    """
+
+    name: str
+    threshold_usd: float
+    horizons_minutes: tuple[int, ...]
+    """Rising; P(horizon) rises with it by construction."""
+    every_minutes: int
+    """Rows are made at multiples of this, in UTC."""
+    recorded: Literal["rows", "days"]
+    """`rows`: an interval without a record was not recorded. `days`: silence is zero within a run of days with prints."""
+
+    def __post_init__(self) -> None:
+        require(self.threshold_usd > 0, "threshold_usd is positive")
+        require(len(self.horizons_minutes) > 0, "horizons_minutes must not be empty")
+        require(tuple(sorted(set(self.horizons_minutes))) == self.horizons_minutes, "horizons_minutes must rise")
+        require(self.horizons_minutes[0] > 0 and self.every_minutes > 0, "horizons_minutes and every_minutes are positive")
+
+
+class SignalSpec(Strict, frozen=True, kw_only=True):
+    """The first signal machine: idle, armed, fired, cooling. Thresholds are multiples of the model's base rate."""
+
+    horizon_minutes: int
+    """Whose probability the machine watches."""
+    arm_ratio: float = 3.0
+    fire_ratio: float = 6.0
+    confirm_seconds: float = 0.0
+    """How long the probability must stay over the firing threshold."""
+    cooldown_minutes: float = 60.0
+    clock_seconds: float = 60.0
+    """How often the machine looks at its clock in a replay."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.arm_ratio <= self.fire_ratio, "arm_ratio must be positive and at most fire_ratio")
+        require(self.confirm_seconds >= 0 and self.cooldown_minutes >= 0 and self.clock_seconds > 0, "times are positive")
+
+
+class Spec(Strict, frozen=True, kw_only=True):
+    """Everything that a frame, a label and a signal depend on."""
+
+    market: MarketSpec
+    map: MapSpec = MapSpec()
+    frame: FrameSpec = FrameSpec()
+    label: LabelSpec
+    signal: SignalSpec
+    version: int = SPEC_VERSION
+
+    def __post_init__(self) -> None:
+        require(self.version == SPEC_VERSION, f"this release speaks spec version {SPEC_VERSION}, not {self.version}")
+        step = self.market.step_seconds
+        require(all(60 * h % step == 0 for h in (*self.label.horizons_minutes, self.label.every_minutes)), "horizons_minutes and every_minutes must be whole steps")
+        require(self.signal.horizon_minutes in self.label.horizons_minutes, "signal.horizon_minutes must be one of the label's horizons")
+        require(self.map.open_interest == "volume" or self.market.open_interest is not None, "map.open_interest: stamps needs market.open_interest")
+
+    def digest(self) -> str:
+        """First 16 hex digits of the SHA-256 of the spec's canonical JSON."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
+
+
+def convert(value: object, kind: type[T], place: str) -> T:
+    """A typed, checked value from parsed YAML or JSON; `ConfigError` naming `place` and the key otherwise."""
+    try:
+        return msgspec.convert(value, kind, strict=True)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{place}: {error}") from None

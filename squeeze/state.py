@@ -1,0 +1,300 @@
+"""The fold: `MarketState.advance(step) -> Frame`, the one step that history and the live path share."""
+
+import io
+import json
+import math
+from dataclasses import dataclass
+from enum import IntFlag
+from typing import Any
+
+import numpy as np
+
+from squeeze.arrays import HeatChannels, Scalars
+from squeeze.errors import StepError
+from squeeze.heatmaps.liquidation import LiquidationMap
+from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, Liquidation, LiquidationSum, Quality
+from squeeze.market.steps import Candle, Step
+from squeeze.scalars.flow import CLOCK_NAMES, FlowScalars, clock_scalars
+from squeeze.scalars.heat import HeatScalars
+from squeeze.scalars.price import PriceScalars, TrailingBars
+from squeeze.spec import Spec
+from squeeze.zones.extract import Zone, zones
+
+
+class Degraded(IntFlag):
+    """Inputs that were replaced by something poorer; not an error, but a model trained without them knows nothing better."""
+
+    NONE = 0
+    MARK_IS_LAST = 1
+    TAKER_FLOW_HALF = 2
+    """Taker buys and sells were taken to be half each."""
+    VOLUME_UNIFORM = 4
+    """A bar's volume was spread evenly from its low to its high."""
+    OPEN_INTEREST_FROM_VOLUME = 8
+    LIQUIDATIONS_MERGED = 16
+    """Several venues' liquidations come as one sum."""
+    PARTIAL_BAR = 32
+    """The bars of this step do not cover it exactly."""
+    OPEN_INTEREST_RESCALED = 64
+    """A bucket of the map had outgrown open interest and was scaled down."""
+
+
+class Unhealthy(IntFlag):
+    """Why no probability may be drawn from a frame; empty when one may."""
+
+    NONE = 0
+    WARMING_UP = 1
+    BARS_STALE = 2
+    MARK_STALE = 4
+    OPEN_INTEREST_STALE = 8
+    FUNDING_STALE = 16
+    LIQUIDATIONS_STALE = 32
+    NOT_FINITE = 64
+
+
+BLIND = Unhealthy.WARMING_UP | Unhealthy.BARS_STALE | Unhealthy.NOT_FINITE
+"""With any of these there is nothing to see, and the model's carried state waits. With others the state goes on, the answer is withheld."""
+
+
+def flag_names(flags: IntFlag) -> tuple[str, ...]:
+    """Lower-case names of the flags that are set.
+
+    >>> flag_names(Unhealthy.WARMING_UP | Unhealthy.BARS_STALE)
+    ('warming_up', 'bars_stale')
+    """
+    return tuple(flag.name.lower() for flag in type(flags) if flag in flags and flag.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """One step as the network sees it; everything in it was known at `close_ns`.
+
+    `channels` holds, per side and leverage bucket, the share of open interest in bins of `bin_width_log` outward from the mark.
+    `scalars` follow `MarketState.scalar_names`; NaN where a value was not recorded or does not exist. `swept_share` is the share of
+    open interest that this step's mark range went through, per side, under the prior weights.
+    """
+
+    symbol: str
+    close_ns: int
+    mark: Candle
+    channels: HeatChannels
+    scalars: Scalars
+    bin_width_log: float
+    swept_share: np.ndarray
+    zones: tuple[Zone, ...]
+    degraded: Degraded
+    unhealthy: Unhealthy
+
+
+class MarketState:
+    """All that is remembered of one market.
+
+    `advance` folds one step in and returns its frame; a step that is refused (`StepError`) leaves the state as it was. Steps follow
+    each other without a hole: a tick in which nothing was known is an empty step.
+    """
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        market, frame = spec.market, spec.frame
+        self.length_ns = market.step_seconds * 1_000_000_000
+        self.price = PriceScalars(frame, market.step_seconds)
+        self.flow = FlowScalars(frame, market.step_seconds)
+        self.heat = HeatScalars(frame, spec.map.bin_log, market.step_seconds)
+        self.map = LiquidationMap(spec.map)
+        self.bars = TrailingBars(self.price.capacity)
+        self.closed_ns = 0
+        self.started_ns = 0
+        """When the map began to fill; 0 before the first bar."""
+        self.bar_ns = 0
+        self.mark_ns = 0
+        self.scalar_names = (*self.price.names, *self.heat.names, *self.flow.names, *CLOCK_NAMES)
+        self.degraded = _standing_degradation(spec)
+
+    def advance(self, step: Step) -> Frame:
+        """Fold one step in; the frame of what is known at its close."""
+        bars = step.venue(self.spec.market.bars.venue)
+        mark = bars.last if self.spec.market.mark is None else step.venue(self.spec.market.mark.venue).mark
+        self._check(step, bars.last, mark)
+        degraded = self.degraded | (Degraded.PARTIAL_BAR if bars.quality & Quality.PARTIAL else Degraded.NONE)
+        self.flow.fade_to(step.close_ns)
+        stamp_base = self._take_flows(step)
+        self.closed_ns = step.close_ns
+        if bars.last is None:
+            return self._blank(step, degraded, Unhealthy.BARS_STALE)
+        if step.close_ns - max(self.bar_ns, self.started_ns) > self.spec.market.gap_reset_hours * HOUR_NS:
+            self._restart(step.close_ns - self.length_ns)
+        self.bar_ns = bars.last.event_ns
+        if mark is None:
+            mark, degraded = bars.last, degraded | Degraded.MARK_IS_LAST
+        self.mark_ns = mark.event_ns
+        self.bars.push(mark.open, mark.high, mark.low, mark.close, _or(bars.volume_base, 0.0))
+        if math.isnan(bars.taker_buy_base):
+            degraded |= Degraded.TAKER_FLOW_HALF
+        buys = _or(bars.taker_buy_base, bars.volume_base / 2)
+        swept, rescaled = self.map.step(
+            (mark.low, mark.high, mark.close),
+            (bars.last.low, bars.last.high),
+            _or(buys, 0.0),
+            _or(bars.volume_base - buys, 0.0),
+            stamp_base,
+            step.close_ns / DAY_NS,
+            self.length_ns / DAY_NS,
+        )
+        if rescaled:
+            degraded |= Degraded.OPEN_INTEREST_RESCALED
+        if not self.map.open_interest_base > 0:
+            return self._blank(step, degraded, Unhealthy.NOT_FINITE)
+        swept_share = swept @ self.map.prior / self.map.open_interest_base
+        self.heat.sweep(swept_share)
+        return self._frame(step, mark, swept_share, degraded)
+
+    def _check(self, step: Step, last: Candle | None, mark: Candle | None) -> None:
+        if step.symbol != self.spec.market.symbol:
+            raise StepError(f"expected a step of {self.spec.market.symbol}, got {step.symbol}")
+        if step.length_ns != self.length_ns or step.close_ns % self.length_ns:
+            raise StepError(f"expected a step of {self.length_ns} ns on that grid, got {step.length_ns} ns closing at {step.close_ns}")
+        if self.closed_ns and step.close_ns != self.closed_ns + self.length_ns:
+            raise StepError(f"a step at {step.close_ns} does not follow the one at {self.closed_ns}")
+        for name, bar in (("last", last), ("mark", mark)):
+            if bar is not None and not (0 < bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high < math.inf):
+                raise StepError(f"the {name} candle at {step.close_ns} is no candle: {bar}")
+
+    def _take_flows(self, step: Step) -> float:
+        """Take in the slow streams; the newest open-interest stamp of this step, or NaN."""
+        market = self.spec.market
+        stamp_base = math.nan
+        if market.open_interest is not None:
+            for stamp in step.venue(market.open_interest.venue).open_interest:
+                if stamp.open_interest_base > 0 and not stamp.event_ns <= self.flow.numbers[3]:
+                    stamp_base, self.flow.numbers[3] = stamp.open_interest_base, stamp.event_ns
+            self.flow.push_open_interest(stamp_base)
+        if market.funding is not None:
+            for funding in step.venue(market.funding.venue).funding:
+                self.flow.numbers[:2] = funding.funding_rate, funding.event_ns
+        if market.liquidations is not None:
+            for record in step.venue(market.liquidations.venue).liquidations:
+                self._take_liquidation(record, step.close_ns)
+        return stamp_base
+
+    def _take_liquidation(self, record: Liquidation | LiquidationSum, close_ns: int) -> None:
+        if isinstance(record, LiquidationSum):
+            self.flow.add_sum(record.long_usd, record.short_usd, record.cadence_ns)
+        else:
+            self.flow.add_print(record.side, record.usd, close_ns, close_ns - record.known_at_ns)
+        newest = self.flow.numbers[2]
+        self.flow.numbers[2] = record.event_ns if math.isnan(newest) else max(newest, record.event_ns)
+
+    def _restart(self, started_ns: int) -> None:
+        """Begin anew after a hole that the map cannot bridge (and at the first bar)."""
+        self.map = LiquidationMap(self.spec.map)
+        self.bars = TrailingBars(self.price.capacity)
+        self.heat.swept_share[...] = 0.0
+        self.started_ns = started_ns
+
+    def _frame(self, step: Step, mark: Candle, swept_share: np.ndarray, degraded: Degraded) -> Frame:
+        spec = self.spec.frame
+        bars = self.bars.window()
+        sigma = self.price.horizon_sigma(bars)
+        width = max(spec.bin_sigmas * sigma, self.spec.map.bin_log / 2)
+        open_interest = self.map.open_interest_base
+        channels = (self.map.outward(mark.close, width, spec.price_bins) / open_interest).astype(np.float32)
+        mass, born = self.map.profile(mark.close, self.heat.reach_bins)
+        share = mass / open_interest
+        found = zones(share, born / open_interest, step.close_ns / DAY_NS, self.spec.map.bin_log, spec)
+        price = self.price.values(bars)
+        velocity = price[:, self.price.names.index("approach_velocity")]
+        heat = self.heat.values(share, found, sigma, velocity)
+        scalars = self._row(price, heat, step.close_ns)
+        unhealthy = self._unhealthy(step.close_ns)
+        if not (np.isfinite(channels).all() and np.isfinite(price).all()):
+            unhealthy |= Unhealthy.NOT_FINITE
+        return Frame(step.symbol, step.close_ns, mark, channels, scalars, width, swept_share, tuple(found), degraded, unhealthy)
+
+    def _blank(self, step: Step, degraded: Degraded, reason: Unhealthy) -> Frame:
+        """The frame of a step without a bar, or before open interest is known: nothing but NaN, and the reason."""
+        spec = self.spec.frame
+        nothing = Candle(math.nan, math.nan, math.nan, math.nan, 0)
+        channels = np.full((2, self.map.buckets, spec.price_bins), np.nan, np.float32)
+        scalars = np.full((2, len(self.scalar_names)), np.nan, np.float32)
+        unhealthy = self._unhealthy(step.close_ns) | reason
+        return Frame(step.symbol, step.close_ns, nothing, channels, scalars, math.nan, np.zeros(2), (), degraded, unhealthy)
+
+    def _row(self, price: np.ndarray, heat: np.ndarray, close_ns: int) -> Scalars:
+        stream = self.spec.market.liquidations
+        limit = math.inf if stream is None or stream.stale_minutes is None else stream.stale_minutes * MINUTE_NS
+        clock = np.broadcast_to(clock_scalars(close_ns)[1], (2, len(CLOCK_NAMES)))
+        return np.concatenate([price, heat, self.flow.values(close_ns, limit), clock], axis=1).astype(np.float32)
+
+    def _unhealthy(self, close_ns: int) -> Unhealthy:
+        reasons = Unhealthy.NONE
+        market = self.spec.market
+        if not self.started_ns or close_ns - self.started_ns < market.warm_up_hours * HOUR_NS:
+            reasons |= Unhealthy.WARMING_UP
+        newest = {
+            "bars": self.bar_ns,
+            "mark": self.mark_ns,
+            "open_interest": self.flow.numbers[3],
+            "funding": self.flow.numbers[1],
+            "liquidations": self.flow.numbers[2],
+        }
+        for name, stream in market.streams().items():
+            # Written so that NaN, a stream that never spoke, counts as stale.
+            if stream.stale_minutes is not None and not close_ns - newest[name] <= stream.stale_minutes * MINUTE_NS:
+                reasons |= Unhealthy[f"{name.upper()}_STALE"]
+        return reasons
+
+    def snapshot(self) -> bytes:
+        """The whole state as bytes (NumPy's npz without pickle), good for `restore` under the same spec."""
+        arrays = {f"map.{name}": array for name, array in self.map.snapshot().items()}
+        arrays |= {f"flow.{name}": getattr(self.flow, name) for name in FLOW_ARRAYS}
+        arrays |= {"bars.ring": self.bars.ring, "heat.swept_share": self.heat.swept_share}
+        clocks = {name: getattr(self, name) for name in CLOCKS} | {"bars.count": self.bars.count}
+        header = {"spec": self.spec.digest(), "clocks": clocks}
+        out = io.BytesIO()
+        np.savez_compressed(out, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+        return out.getvalue()
+
+    def restore(self, snapshot: bytes) -> None:
+        """Go on from a snapshot; `StepError` if it was taken under another spec or is not one."""
+        header, arrays = read_snapshot(snapshot)
+        if header.get("spec") != self.spec.digest():
+            raise StepError(f"the snapshot was taken under spec {header.get('spec')}, this state has {self.spec.digest()}")
+        self.map.restore({name.removeprefix("map."): a for name, a in arrays.items() if name.startswith("map.")})
+        for name in FLOW_ARRAYS:
+            getattr(self.flow, name)[...] = arrays[f"flow.{name}"]
+        self.bars.ring[...] = arrays["bars.ring"]
+        self.heat.swept_share[...] = arrays["heat.swept_share"]
+        clocks = header["clocks"]
+        self.bars.count = clocks["bars.count"]
+        for name in CLOCKS:
+            setattr(self, name, clocks[name])
+
+
+CLOCKS = ("closed_ns", "started_ns", "bar_ns", "mark_ns")
+FLOW_ARRAYS = ("liquidated_usd", "open_interest", "numbers")
+
+
+def read_snapshot(snapshot: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of a snapshot; `StepError` for anything else."""
+    try:
+        with np.load(io.BytesIO(snapshot), allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        return json.loads(arrays.pop("header").tobytes()), arrays
+    except (ValueError, KeyError, OSError, EOFError) as error:
+        raise StepError(f"not a snapshot: {error}") from None
+
+
+def _or(value: float, otherwise: float) -> float:
+    return otherwise if math.isnan(value) else value
+
+
+def _standing_degradation(spec: Spec) -> Degraded:
+    """What the spec itself says is poorer than the real thing, in every step."""
+    degraded = Degraded.VOLUME_UNIFORM
+    if spec.market.mark is None:
+        degraded |= Degraded.MARK_IS_LAST
+    if spec.map.open_interest == "volume":
+        degraded |= Degraded.OPEN_INTEREST_FROM_VOLUME
+    if spec.market.liquidations is not None and "+" in spec.market.liquidations.venue:
+        degraded |= Degraded.LIQUIDATIONS_MERGED
+    return degraded

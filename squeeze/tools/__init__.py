@@ -1,0 +1,1 @@
+"""For people: what turns results into something to read. The live path imports none of it."""

@@ -1,0 +1,85 @@
+"""One sealed ONNX file from a trained step, and the proof that it computes what torch computes."""
+
+import logging
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import torch
+
+from squeeze.model_file import CARD_KEY, SEAL_BLANK, SEAL_KEY, ModelCard, seal
+from squeeze.predictor import INPUTS, OUTPUTS, open_session
+from training.network import StepModel
+
+PROBABILITY_TOLERANCE = 1e-6
+STATE_TOLERANCE = 2e-6
+
+
+def to_onnx(model: StepModel, card: ModelCard) -> bytes:
+    """The step as a sealed model file's bytes."""
+    spec = card.spec
+    sides = (2,)
+    example = (
+        torch.zeros(sides + (len(spec.map.leverages), spec.frame.price_bins)),
+        torch.zeros(sides + (len(card.scalar_names),)),
+        torch.zeros(sides + (card.hidden,)),
+    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that torchvision is not there
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
+        program = torch.onnx.export(model.eval(), example, input_names=list(INPUTS), output_names=list(OUTPUTS), dynamo=True, verbose=False)
+    proto = program.model_proto
+    _strip(proto)
+    for key, text in ((CARD_KEY, msgspec.json.encode(card, order="sorted").decode()), (SEAL_KEY, SEAL_BLANK)):
+        entry = proto.metadata_props.add()
+        entry.key, entry.value = key, text
+    onnx.checker.check_model(proto)
+    return seal(proto.SerializeToString())
+
+
+def _strip(proto: onnx.ModelProto) -> None:
+    """Drop what the exporter notes about source files: a model file holds no path of the machine that made it."""
+    graph = proto.graph
+    for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        part.doc_string = ""
+        part.ClearField("metadata_props")
+
+
+def write(model: bytes, path: Path) -> None:
+    """Put a model file in place whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(model)
+    os.replace(file.name, path)
+
+
+def parity(model: StepModel, file: bytes, card: ModelCard, steps: int = 10_000, seed: int = 0) -> tuple[float, float]:
+    """Largest difference of probabilities and of state between torch and ONNX Runtime over random frames and random states.
+
+    Frames span more than the market does: shares of open interest over ten orders of magnitude, scalars of ±5 of their own
+    standard deviations, one in ten of them NaN, states over the whole range a GRU can reach.
+    """
+    rng = np.random.default_rng(seed)
+    session = open_session(file, "exported model")
+    scale = model.network.scalars
+    mean, deviation = scale.mean.numpy(), scale.deviation.numpy()
+    worst_probability = worst_state = 0.0
+    channel_shape = (2, len(card.spec.map.leverages), card.spec.frame.price_bins)
+    for _ in range(steps):
+        scalars = mean + deviation * rng.uniform(-5, 5, (2, len(mean)))
+        scalars[rng.random(scalars.shape) < 0.1] = np.nan
+        inputs = {
+            "channels": (10 ** rng.uniform(-10, 0, channel_shape)).astype(np.float32),
+            "scalars": scalars.astype(np.float32),
+            "state": rng.uniform(-1, 1, (2, card.hidden)).astype(np.float32),
+        }
+        found = session.run(OUTPUTS, inputs)
+        with torch.no_grad():
+            expected = model(*(torch.from_numpy(inputs[name]) for name in INPUTS))
+        worst_probability = max(worst_probability, float(np.abs(found[0] - expected[0].numpy()).max()))
+        worst_state = max(worst_state, float(np.abs(found[1] - expected[1].numpy()).max()))
+    return worst_probability, worst_state

@@ -1,0 +1,134 @@
+"""A finished training on disk, as plain arrays and JSON: what `evaluate` scores and `export` turns into a model file.
+
+    FOLDER/run.json          config, data digest, what pre-training said, the blocks
+           network.npz       weights by name
+           head-<k>.npz      the head of block k
+           predictions.parquet   ts, block, p and base rate by side and horizon; validation rows have block -1
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from squeeze.arrays import SIDES
+from squeeze.errors import ConfigError, DataError
+from training.config import RunConfig
+from training.network import Head, SqueezeNetwork, StepModel
+from training.splits import Block
+from training.walk import BlockResult, Prepared, Trained, weights_digest
+
+VALIDATION = -1
+"""Block number of validation rows in `predictions.parquet`."""
+
+
+class BlockRecord(msgspec.Struct, frozen=True):
+    """One block as `run.json` keeps it."""
+
+    block: Block
+    trained_rows: int
+    base_rates: tuple[tuple[float, ...], ...]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What `run.json` holds."""
+
+    config: RunConfig
+    data_digest: str
+    weights_digest: str
+    scalar_names: tuple[str, ...]
+    masked_scalars: tuple[str, ...]
+    degraded: int
+    pretraining: dict[str, Any]
+    blocks: tuple[BlockRecord, ...]
+
+
+def predictions(trained: Trained, horizons: tuple[int, ...]) -> pd.DataFrame:
+    """One row per predicted row: `ts`, `block`, `p_<side>_<horizon>`, `rate_<side>_<horizon>`, `y_<side>_<horizon>`; p is NaN where the model abstains."""
+    tables = []
+    numbered = [(VALIDATION, r) for r in trained.validation] + [(r.block.index, r) for r in trained.blocks]
+    for number, result in numbered:
+        table: dict[str, Any] = {"ts": pd.to_datetime(result.rows.ts_ns, utc=True), "block": number}
+        for s, side in enumerate(SIDES):
+            for h, minutes in enumerate(horizons):
+                table[f"p_{side}_{minutes}"] = result.probabilities[:, s, h].astype(float)
+                table[f"rate_{side}_{minutes}"] = result.base_rates[s, h]
+                table[f"y_{side}_{minutes}"] = result.rows.truth[:, s, h]
+        tables.append(pd.DataFrame(table))
+    return pd.concat(tables, ignore_index=True)
+
+
+def save(prepared: Prepared, trained: Trained, folder: Path) -> Run:
+    """Write a run whole, in place of an earlier one."""
+    own = prepared.own
+    kept = trained.network.scalars.kept.numpy() > 0
+    run = Run(
+        prepared.config,
+        prepared.digest,
+        weights_digest(trained.network, *(r.head for r in trained.blocks)),
+        own.scalar_names,
+        tuple(n for n, k in zip(own.scalar_names, kept, strict=True) if not k),
+        int(np.bitwise_or.reduce(own.degraded[own.seen])),
+        trained.pretraining,
+        tuple(BlockRecord(r.block, r.trained_rows, tuple(map(tuple, r.base_rates.tolist()))) for r in trained.blocks),
+    )
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
+    _save_module(trained.network, partial / "network.npz")
+    for result in trained.blocks:
+        _save_module(result.head, partial / f"head-{result.block.index}.npz")
+    predictions(trained, prepared.config.spec.label.horizons_minutes).to_parquet(partial / "predictions.parquet")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return run
+
+
+def load(folder: Path) -> Run:
+    """A run that `save` wrote; `DataError` when there is none."""
+    try:
+        return msgspec.json.decode((folder / "run.json").read_bytes(), type=Run)
+    except OSError:
+        raise DataError(f"{folder}: no finished training here; run `squeeze train` first") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{folder}/run.json: written by another release: {error}") from None
+
+
+def load_step(run: Run, folder: Path, block: int) -> StepModel:
+    """The network and one block's head; a negative block counts from the last."""
+    record = run.blocks[block]
+    spec = run.config.spec
+    horizons = len(spec.label.horizons_minutes)
+    scores = horizons * (len(run.config.pretrain.quantiles) + 2)
+    network = SqueezeNetwork(run.config.network, spec.map, spec.frame.price_bins, len(run.scalar_names), scores)
+    head = Head(scores, [run.scalar_names.index(n) for n in run.config.head.scalars], horizons, run.config.head.clip)
+    _load_module(network, folder / "network.npz")
+    _load_module(head, folder / f"head-{record.block.index}.npz")
+    return StepModel(network, head).eval()
+
+
+def base_rates(result: BlockResult | BlockRecord) -> dict[str, tuple[float, ...]]:
+    """Training base rates by side, per horizon."""
+    return {side: tuple(float(r) for r in result.base_rates[s]) for s, side in enumerate(SIDES)}
+
+
+def _save_module(module: nn.Module, path: Path) -> None:
+    np.savez(path, **{name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()})
+
+
+def _load_module(module: nn.Module, path: Path) -> None:
+    with np.load(path, allow_pickle=False) as arrays:
+        module.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
+
+
+def summary(run: Run) -> str:
+    """One line of JSON for machines."""
+    said = {k: v for k, v in run.pretraining.items() if k != "curve"}
+    return json.dumps({"task": run.config.task, "data_digest": run.data_digest, "weights_digest": run.weights_digest, "pretraining": said})
