@@ -4,7 +4,8 @@
                                                                                              │
                                          Stream joins all of it: on_event, on_clock ─► SignalMachine ─► messages
 
-History is a fold of the step that runs live. What is re-exported here is the live surface; it loads neither torch nor mlflow.
+History is a fold of the step that runs live. What is re-exported here is the live surface; it loads neither torch nor
+mlflow.
 """
 
 from squeeze.market.events import Bar, Funding, Liquidation, LiquidationSum, OpenInterest

@@ -1,8 +1,9 @@
 """Every array that crosses a module border: its axes, its dtype and its unit.
 
-Axes are always called `side`, `bucket`, `scalar`, `price`, `horizon` and `step`. Side 0 is the *long squeeze* (price falls, longs are
-liquidated), side 1 the *short squeeze*. Each side is written in its own orientation, *down is danger*: the `price` axis counts away
-from the mark in the direction that hurts that side. Flipping the market therefore swaps the two sides and changes nothing else.
+Axes are always called `side`, `bucket`, `scalar`, `price`, `horizon` and `step`. Side 0 is the *long squeeze* (price
+falls, longs are liquidated), side 1 the *short squeeze*. Each side is written in its own orientation, *down is danger*:
+the `price` axis counts away from the mark in the direction that hurts that side. Flipping the market therefore swaps
+the two sides and changes nothing else.
 """
 
 import numpy as np

@@ -1,7 +1,9 @@
-"""One self-describing model file: an ONNX graph whose metadata says all that is needed to use it rightly, sealed by its own hash.
+"""One self-describing model file: an ONNX graph whose metadata says all that is needed to use it rightly, sealed by its
+own hash.
 
-The seal is the SHA-256 of the whole file with the 64 digits of the seal itself set to zeros, so that a changed byte anywhere, graph or
-card, is noticed before anything is parsed. It guards against accident and staleness, not against someone who seals anew.
+The seal is the SHA-256 of the whole file with the 64 digits of the seal itself set to zeros, so that a changed byte
+anywhere, graph or card, is noticed before anything is parsed. It guards against accident and staleness, not against
+someone who seals anew.
 """
 
 import hashlib
@@ -42,7 +44,7 @@ class ModelCard(Strict, frozen=True, kw_only=True):
     """What may be done with a model that was trained on these data."""
     commit: str
     """Of the code that trained it."""
-    scores: dict[str, float] = {}
+    scores: dict[str, float] = msgspec.field(default_factory=dict)
     """As measured before export; `models/README.md` says on what."""
 
 
@@ -73,14 +75,18 @@ def read_card(metadata: dict[str, str], place: str) -> ModelCard:
     try:
         return msgspec.json.decode(text, type=ModelCard)
     except msgspec.ValidationError as error:
-        raise ModelFileError(f"{place}: its card does not fit this release (spec version {SPEC_VERSION}): {error}") from None
+        raise ModelFileError(
+            f"{place}: its card does not fit this release (spec version {SPEC_VERSION}): {error}"
+        ) from None
     except msgspec.DecodeError as error:
         raise ModelFileError(f"{place}: its card cannot be read: {error}") from None
 
 
 def _seal_position(model: bytes, place: str) -> int:
     if model.count(_SEAL_FIELD) != 1:
-        raise ModelFileError(f"{place}: is no squeeze model: expected one {SEAL_KEY} entry, found {model.count(_SEAL_FIELD)}")
+        raise ModelFileError(
+            f"{place}: is no squeeze model: expected one {SEAL_KEY} entry, found {model.count(_SEAL_FIELD)}"
+        )
     at = model.index(_SEAL_FIELD) + len(_SEAL_FIELD)
     if len(model) < at + 64:
         raise ModelFileError(f"{place}: is cut off in its seal")

@@ -1,4 +1,6 @@
-"""Frames in, probabilities out: one ONNX step with carried state. The answer to anything doubtful is `Abstain`, with the reasons."""
+"""Frames in, probabilities out: one ONNX step with carried state. The answer to anything doubtful is `Abstain`, with
+the reasons.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,9 +44,9 @@ class Abstain:
 class Predictor:
     """One model and the state it carries for one symbol.
 
-    `step` takes frames in order of time. A frame that is unhealthy, or poorer than what the model was trained on, gives `Abstain`;
-    one that shows nothing (`state.BLIND`) also leaves the carried state as it was, just as in training. ONNX Runtime runs on one thread and does not spin: at this size more threads only slow
-    their neighbours (speed.md).
+    `step` takes frames in order of time. A frame that is unhealthy, or poorer than what the model was trained on, gives
+    `Abstain`; one that shows nothing (`state.BLIND`) also leaves the carried state as it was, just as in training. ONNX
+    Runtime runs on one thread and does not spin: at this size more threads only slow their neighbours (speed.md).
     """
 
     def __init__(self, session: ort.InferenceSession, card: ModelCard, digest: str) -> None:
@@ -103,7 +105,9 @@ def load(path: str | Path) -> Predictor:
 
 
 def open_session(model: bytes, place: str) -> ort.InferenceSession:
-    """An ONNX Runtime session on one thread of the CPU that does not spin; `ModelFileError` names `place` if the graph is refused."""
+    """An ONNX Runtime session on one thread of the CPU that does not spin; `ModelFileError` names `place` if the graph
+    is refused.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

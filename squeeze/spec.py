@@ -1,7 +1,8 @@
 """What training and the live path must agree on, as frozen values; stored whole in every model file.
 
-Every key of a YAML file is a field here (or in `training.config`) with a sentence under it, checked when it is read. They are
-`msgspec.Struct`s rather than dataclasses: as frozen, and an unknown key or a wrong type is refused with its place.
+Every key of a YAML file is a field here (or in `training.config`) with a sentence under it, checked when it is read.
+They are `msgspec.Struct`s rather than dataclasses: as frozen, and an unknown key or a wrong type is refused with its
+place.
 """
 
 import hashlib
@@ -72,7 +73,9 @@ class MapSpec(Strict, frozen=True, kw_only=True):
     """Width of a price bin in log price: 5 basis points."""
     leverages: tuple[float, ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
     prior_weights: tuple[float, ...] = (0.10, 0.15, 0.15, 0.10, 0.05)
-    """Share of open interest in each leverage bucket; the rest is never liquidated. The network's mixing layer starts here."""
+    """Share of open interest in each leverage bucket; the rest is never liquidated. The network's mixing layer starts
+    here.
+    """
     maintenance: float = 0.0045
     """Maintenance margin plus close fee, as a fraction of notional: the middle of the three venues' first tiers."""
     turnover: float = 0.10
@@ -95,7 +98,10 @@ class MapSpec(Strict, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require(len(self.leverages) == len(self.prior_weights) > 0, "as many prior_weights as leverages")
         require(all(lev > 1 for lev in self.leverages), "leverages must exceed 1")
-        require(all(w >= 0 for w in self.prior_weights) and sum(self.prior_weights) <= 1, "prior_weights: none negative, at most 1 in all")
+        require(
+            all(w >= 0 for w in self.prior_weights) and sum(self.prior_weights) <= 1,
+            "prior_weights: none negative, at most 1 in all",
+        )
         require(0 < self.bin_log < 0.05, "bin_log lies between 0 and 0.05")
         require(0 <= self.turnover <= 1 and 0 < self.swept <= 1, "turnover and swept are shares")
         require(1 <= self.taker_tilt <= 2, "taker_tilt lies between 1 and 2")
@@ -160,13 +166,16 @@ class LabelSpec(Strict, frozen=True, kw_only=True):
     every_minutes: int
     """Rows are made at multiples of this, in UTC."""
     recorded: Literal["rows", "days"]
-    """`rows`: an interval without a record was not recorded. `days`: silence is zero within a run of days with prints."""
+    """`rows`: an interval without a record was not recorded. `days`: silence is zero within a run of days with prints.
+    """
 
     def __post_init__(self) -> None:
         require(self.threshold_usd > 0, "threshold_usd is positive")
         require(len(self.horizons_minutes) > 0, "horizons_minutes must not be empty")
         require(tuple(sorted(set(self.horizons_minutes))) == self.horizons_minutes, "horizons_minutes must rise")
-        require(self.horizons_minutes[0] > 0 and self.every_minutes > 0, "horizons_minutes and every_minutes are positive")
+        require(
+            self.horizons_minutes[0] > 0 and self.every_minutes > 0, "horizons_minutes and every_minutes are positive"
+        )
 
 
 class SignalSpec(Strict, frozen=True, kw_only=True):
@@ -184,7 +193,9 @@ class SignalSpec(Strict, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         require(0 < self.arm_ratio <= self.fire_ratio, "arm_ratio must be positive and at most fire_ratio")
-        require(self.confirm_seconds >= 0 and self.cooldown_minutes >= 0 and self.clock_seconds > 0, "times are positive")
+        require(
+            self.confirm_seconds >= 0 and self.cooldown_minutes >= 0 and self.clock_seconds > 0, "times are positive"
+        )
 
 
 class Spec(Strict, frozen=True, kw_only=True):
@@ -200,9 +211,18 @@ class Spec(Strict, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require(self.version == SPEC_VERSION, f"this release speaks spec version {SPEC_VERSION}, not {self.version}")
         step = self.market.step_seconds
-        require(all(60 * h % step == 0 for h in (*self.label.horizons_minutes, self.label.every_minutes)), "horizons_minutes and every_minutes must be whole steps")
-        require(self.signal.horizon_minutes in self.label.horizons_minutes, "signal.horizon_minutes must be one of the label's horizons")
-        require(self.map.open_interest == "volume" or self.market.open_interest is not None, "map.open_interest: stamps needs market.open_interest")
+        require(
+            all(60 * h % step == 0 for h in (*self.label.horizons_minutes, self.label.every_minutes)),
+            "horizons_minutes and every_minutes must be whole steps",
+        )
+        require(
+            self.signal.horizon_minutes in self.label.horizons_minutes,
+            "signal.horizon_minutes must be one of the label's horizons",
+        )
+        require(
+            self.map.open_interest == "volume" or self.market.open_interest is not None,
+            "map.open_interest: stamps needs market.open_interest",
+        )
 
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of the spec's canonical JSON."""

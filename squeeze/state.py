@@ -3,17 +3,19 @@
 import io
 import json
 import math
+import zlib
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
 from squeeze.arrays import HeatChannels, Scalars
 from squeeze.errors import StepError
-from squeeze.heatmaps.liquidation import LiquidationMap
+from squeeze.heatmaps.liquidation import STATE_ARRAYS, LiquidationMap
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, Liquidation, LiquidationSum, Quality
-from squeeze.market.steps import Candle, Step
+from squeeze.market.steps import Candle, Step, VenueStep
 from squeeze.scalars.flow import CLOCK_NAMES, FlowScalars, clock_scalars
 from squeeze.scalars.heat import HeatScalars
 from squeeze.scalars.price import PriceScalars, TrailingBars
@@ -22,7 +24,7 @@ from squeeze.zones.extract import Zone, zones
 
 
 class Degraded(IntFlag):
-    """Inputs that were replaced by something poorer; not an error, but a model trained without them knows nothing better."""
+    """Inputs replaced by something poorer; not an error, but a model trained without them knows nothing better."""
 
     NONE = 0
     MARK_IS_LAST = 1
@@ -53,7 +55,7 @@ class Unhealthy(IntFlag):
 
 
 BLIND = Unhealthy.WARMING_UP | Unhealthy.BARS_STALE | Unhealthy.NOT_FINITE
-"""With any of these there is nothing to see, and the model's carried state waits. With others the state goes on, the answer is withheld."""
+"""With any of these there is nothing to see and the model's state waits; with others only the answer is withheld."""
 
 
 def flag_names(flags: IntFlag) -> tuple[str, ...]:
@@ -69,9 +71,10 @@ def flag_names(flags: IntFlag) -> tuple[str, ...]:
 class Frame:
     """One step as the network sees it; everything in it was known at `close_ns`.
 
-    `channels` holds, per side and leverage bucket, the share of open interest in bins of `bin_width_log` outward from the mark.
-    `scalars` follow `MarketState.scalar_names`; NaN where a value was not recorded or does not exist. `swept_share` is the share of
-    open interest that this step's mark range went through, per side, under the prior weights.
+    `channels` holds, per side and leverage bucket, the share of open interest in bins of `bin_width_log` outward from
+    the mark. `scalars` follow `MarketState.scalar_names`; NaN where a value was not recorded or does not exist.
+    `swept_share` is the share of open interest that this step's mark range went through, per side, under the prior
+    weights.
     """
 
     symbol: str
@@ -89,8 +92,8 @@ class Frame:
 class MarketState:
     """All that is remembered of one market.
 
-    `advance` folds one step in and returns its frame; a step that is refused (`StepError`) leaves the state as it was. Steps follow
-    each other without a hole: a tick in which nothing was known is an empty step.
+    `advance` folds one step in and returns its frame; a step that is refused (`StepError`) leaves the state as it was.
+    Steps follow each other without a hole: a tick in which nothing was known is an empty step.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -114,7 +117,7 @@ class MarketState:
         """Fold one step in; the frame of what is known at its close."""
         bars = step.venue(self.spec.market.bars.venue)
         mark = bars.last if self.spec.market.mark is None else step.venue(self.spec.market.mark.venue).mark
-        self._check(step, bars.last, mark)
+        self._check(step, bars, mark)
         degraded = self.degraded | (Degraded.PARTIAL_BAR if bars.quality & Quality.PARTIAL else Degraded.NONE)
         self.flow.fade_to(step.close_ns)
         stamp_base = self._take_flows(step)
@@ -126,7 +129,8 @@ class MarketState:
         self.bar_ns = bars.last.event_ns
         if mark is None:
             mark, degraded = bars.last, degraded | Degraded.MARK_IS_LAST
-        self.mark_ns = mark.event_ns
+        else:
+            self.mark_ns = mark.event_ns
         self.bars.push(mark.open, mark.high, mark.low, mark.close, _or(bars.volume_base, 0.0))
         if math.isnan(bars.taker_buy_base):
             degraded |= Degraded.TAKER_FLOW_HALF
@@ -135,7 +139,7 @@ class MarketState:
             (mark.low, mark.high, mark.close),
             (bars.last.low, bars.last.high),
             _or(buys, 0.0),
-            _or(bars.volume_base - buys, 0.0),
+            max(_or(bars.volume_base - buys, 0.0), 0.0),
             stamp_base,
             step.close_ns / DAY_NS,
             self.length_ns / DAY_NS,
@@ -148,16 +152,24 @@ class MarketState:
         self.heat.sweep(swept_share)
         return self._frame(step, mark, swept_share, degraded)
 
-    def _check(self, step: Step, last: Candle | None, mark: Candle | None) -> None:
+    def _check(self, step: Step, bars: VenueStep, mark: Candle | None) -> None:
         if step.symbol != self.spec.market.symbol:
             raise StepError(f"expected a step of {self.spec.market.symbol}, got {step.symbol}")
         if step.length_ns != self.length_ns or step.close_ns % self.length_ns:
-            raise StepError(f"expected a step of {self.length_ns} ns on that grid, got {step.length_ns} ns closing at {step.close_ns}")
+            raise StepError(
+                f"expected a step of {self.length_ns} ns on that grid, got {step.length_ns} ns at {step.close_ns}"
+            )
         if self.closed_ns and step.close_ns != self.closed_ns + self.length_ns:
             raise StepError(f"a step at {step.close_ns} does not follow the one at {self.closed_ns}")
-        for name, bar in (("last", last), ("mark", mark)):
-            if bar is not None and not (0 < bar.low <= min(bar.open, bar.close) <= max(bar.open, bar.close) <= bar.high < math.inf):
+        for name, bar in (("last", bars.last), ("mark", mark)):
+            # Each price against both borders: min() and max() would let a NaN close pass.
+            if bar is not None and not (
+                0 < bar.low <= bar.open <= bar.high < math.inf and bar.low <= bar.close <= bar.high
+            ):
                 raise StepError(f"the {name} candle at {step.close_ns} is no candle: {bar}")
+        for name, coins in (("volume_base", bars.volume_base), ("taker_buy_base", bars.taker_buy_base)):
+            if coins < 0 or coins == math.inf:
+                raise StepError(f"{name} at {step.close_ns} must be finite and not negative, got {coins}")
 
     def _take_flows(self, step: Step) -> float:
         """Take in the slow streams; the newest open-interest stamp of this step, or NaN."""
@@ -165,18 +177,22 @@ class MarketState:
         stamp_base = math.nan
         if market.open_interest is not None:
             for stamp in step.venue(market.open_interest.venue).open_interest:
-                if stamp.open_interest_base > 0 and not stamp.event_ns <= self.flow.numbers[3]:
+                if 0 < stamp.open_interest_base < math.inf and not stamp.event_ns <= self.flow.numbers[3]:
                     stamp_base, self.flow.numbers[3] = stamp.open_interest_base, stamp.event_ns
             self.flow.push_open_interest(stamp_base)
         if market.funding is not None:
             for funding in step.venue(market.funding.venue).funding:
-                self.flow.numbers[:2] = funding.funding_rate, funding.event_ns
+                if math.isfinite(funding.funding_rate) and not funding.event_ns <= self.flow.numbers[1]:
+                    self.flow.numbers[:2] = funding.funding_rate, funding.event_ns
         if market.liquidations is not None:
             for record in step.venue(market.liquidations.venue).liquidations:
                 self._take_liquidation(record, step.close_ns)
         return stamp_base
 
     def _take_liquidation(self, record: Liquidation | LiquidationSum, close_ns: int) -> None:
+        amounts = (record.long_usd, record.short_usd) if isinstance(record, LiquidationSum) else (record.usd,)
+        if not all(0 <= usd < math.inf for usd in amounts):
+            return  # not recorded
         if isinstance(record, LiquidationSum):
             self.flow.add_sum(record.long_usd, record.short_usd, record.cadence_ns)
         else:
@@ -206,9 +222,12 @@ class MarketState:
         heat = self.heat.values(share, found, sigma, velocity)
         scalars = self._row(price, heat, step.close_ns)
         unhealthy = self._unhealthy(step.close_ns)
-        if not (np.isfinite(channels).all() and np.isfinite(price).all()):
+        volume_base = step.venue(self.spec.market.bars.venue).volume_base
+        if not (np.isfinite(channels).all() and np.isfinite(price).all()) or math.isnan(volume_base):
             unhealthy |= Unhealthy.NOT_FINITE
-        return Frame(step.symbol, step.close_ns, mark, channels, scalars, width, swept_share, tuple(found), degraded, unhealthy)
+        return Frame(
+            step.symbol, step.close_ns, mark, channels, scalars, width, swept_share, tuple(found), degraded, unhealthy
+        )
 
     def _blank(self, step: Step, degraded: Degraded, reason: Unhealthy) -> Frame:
         """The frame of a step without a bar, or before open interest is known: nothing but NaN, and the reason."""
@@ -217,7 +236,9 @@ class MarketState:
         channels = np.full((2, self.map.buckets, spec.price_bins), np.nan, np.float32)
         scalars = np.full((2, len(self.scalar_names)), np.nan, np.float32)
         unhealthy = self._unhealthy(step.close_ns) | reason
-        return Frame(step.symbol, step.close_ns, nothing, channels, scalars, math.nan, np.zeros(2), (), degraded, unhealthy)
+        return Frame(
+            step.symbol, step.close_ns, nothing, channels, scalars, math.nan, np.zeros(2), (), degraded, unhealthy
+        )
 
     def _row(self, price: np.ndarray, heat: np.ndarray, close_ns: int) -> Scalars:
         stream = self.spec.market.liquidations
@@ -245,29 +266,36 @@ class MarketState:
 
     def snapshot(self) -> bytes:
         """The whole state as bytes (NumPy's npz without pickle), good for `restore` under the same spec."""
-        arrays = {f"map.{name}": array for name, array in self.map.snapshot().items()}
-        arrays |= {f"flow.{name}": getattr(self.flow, name) for name in FLOW_ARRAYS}
-        arrays |= {"bars.ring": self.bars.ring, "heat.swept_share": self.heat.swept_share}
         clocks = {name: getattr(self, name) for name in CLOCKS} | {"bars.count": self.bars.count}
         header = {"spec": self.spec.digest(), "clocks": clocks}
+        arrays: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **self._arrays()}
         out = io.BytesIO()
-        np.savez_compressed(out, header=np.frombuffer(json.dumps(header).encode(), np.uint8), **arrays)
+        np.savez_compressed(out, **arrays)
         return out.getvalue()
 
     def restore(self, snapshot: bytes) -> None:
-        """Go on from a snapshot; `StepError` if it was taken under another spec or is not one."""
+        """Go on from a snapshot; `StepError`, and nothing has changed, if it is none or another spec's."""
         header, arrays = read_snapshot(snapshot)
         if header.get("spec") != self.spec.digest():
-            raise StepError(f"the snapshot was taken under spec {header.get('spec')}, this state has {self.spec.digest()}")
-        self.map.restore({name.removeprefix("map."): a for name, a in arrays.items() if name.startswith("map.")})
-        for name in FLOW_ARRAYS:
-            getattr(self.flow, name)[...] = arrays[f"flow.{name}"]
-        self.bars.ring[...] = arrays["bars.ring"]
-        self.heat.swept_share[...] = arrays["heat.swept_share"]
-        clocks = header["clocks"]
+            raise StepError(
+                f"the snapshot was taken under spec {header.get('spec')}, this state has {self.spec.digest()}"
+            )
+        clocks, held = header.get("clocks", {}), self._arrays()
+        missing = {*CLOCKS, "bars.count"} - clocks.keys()
+        missing |= {name for name, array in held.items() if name not in arrays or arrays[name].shape != array.shape}
+        if missing:
+            raise StepError(f"the snapshot lacks {', '.join(sorted(missing))}, or they do not fit")
+        for name, array in held.items():
+            array[...] = arrays[name]
         self.bars.count = clocks["bars.count"]
         for name in CLOCKS:
             setattr(self, name, clocks[name])
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        """Every array that carries state, as it is."""
+        arrays = {f"map.{name}": getattr(self.map, name) for name in STATE_ARRAYS}
+        arrays |= {f"flow.{name}": getattr(self.flow, name) for name in FLOW_ARRAYS}
+        return arrays | {"bars.ring": self.bars.ring, "heat.swept_share": self.heat.swept_share}
 
 
 CLOCKS = ("closed_ns", "started_ns", "bar_ns", "mark_ns")
@@ -279,9 +307,10 @@ def read_snapshot(snapshot: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray
     try:
         with np.load(io.BytesIO(snapshot), allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        return json.loads(arrays.pop("header").tobytes()), arrays
-    except (ValueError, KeyError, OSError, EOFError) as error:
+        header: dict[str, Any] = dict(json.loads(arrays.pop("header").tobytes()))
+    except (ValueError, KeyError, OSError, EOFError, TypeError, BadZipFile, zlib.error) as error:
         raise StepError(f"not a snapshot: {error}") from None
+    return header, arrays
 
 
 def _or(value: float, otherwise: float) -> float:

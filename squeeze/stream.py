@@ -1,7 +1,7 @@
 """Events and clocks in, messages out: the live path, which a replay drives in just the same way.
 
-The step clock closes steps and gives probabilities; the faster signal clock drives the signal machine. A bar is part of the step
-that closes with it only if its known-at time says so: feeds stamp bars they build themselves with their close.
+The step clock closes steps and gives probabilities; the faster signal clock drives the signal machine. A bar is part of
+the step that closes with it only if its known-at time says so: feeds stamp bars they build themselves with their close.
 """
 
 from collections.abc import Iterable, Iterator
@@ -79,7 +79,9 @@ class Stream:
         if isinstance(answer, Abstain):
             self.machine.on_probabilities(close_ns, None, answer.reasons)
             return AbstainMessage(**self._common(close_ns), reasons=answer.reasons)
-        self.machine.on_probabilities(close_ns, {"long": answer.of("long", self.horizon), "short": answer.of("short", self.horizon)})
+        self.machine.on_probabilities(
+            close_ns, {"long": answer.of("long", self.horizon), "short": answer.of("short", self.horizon)}
+        )
         return ProbabilityMessage(
             **self._common(close_ns),
             probabilities=self._by_horizon({s: answer.probabilities[i].tolist() for i, s in enumerate(SIDES)}),
@@ -95,7 +97,9 @@ class Stream:
         return frame, self.predictor.step(frame)
 
     def warm(self, history: Iterable[AnyEvent], until_ns: int | None = None) -> None:
-        """Fold recorded events in without a message, up to the last whole step (or to `until_ns`): the map fills, the model's state runs."""
+        """Fold recorded events in without a message, up to the last whole step (or to `until_ns`): the map fills, the
+        model's state runs.
+        """
         newest = 0
         for event in history:
             if until_ns is not None and event.known_at_ns > until_ns:
@@ -122,7 +126,9 @@ class Stream:
         except msgspec.DecodeError as error:
             raise StepError(f"not a stream's snapshot: {error}") from None
         if state.model != self.predictor.digest:
-            raise StepError(f"the snapshot was taken with model {state.model[:16]}…, this one is {self.predictor.digest[:16]}…")
+            raise StepError(
+                f"the snapshot was taken with model {state.model[:16]}…, this one is {self.predictor.digest[:16]}…"
+            )
         self.market.restore(state.market)
         self.predictor.restore(*state.predictor)
         self.machine.restore(state.machine)
@@ -147,8 +153,11 @@ class Stream:
         return {side: {str(h): float(p) for h, p in zip(horizons, values[side], strict=True)} for side in SIDES}
 
 
-def replay(stream: Stream, events: Iterable[AnyEvent], clock_seconds: float, until_ns: int | None = None) -> Iterator[Message]:
-    """Drive a stream with recorded events: each is heard when it became known, the clock looks every `clock_seconds`."""
+def replay(
+    stream: Stream, events: Iterable[AnyEvent], clock_seconds: float, until_ns: int | None = None
+) -> Iterator[Message]:
+    """Drive a stream with recorded events: each is heard when it became known, the clock looks every `clock_seconds`.
+    """
     tick_ns = round(clock_seconds * 1_000_000_000)
     now_ns: int | None = None
     for event in events:

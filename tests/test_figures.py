@@ -9,7 +9,8 @@ import pytest
 
 from squeeze.errors import UserError
 from squeeze.tools.page import absolute_map, price_levels, thin_map, thin_starts, wilson, write_page
-from training.figures import heatmap_figure, precision_recall_figure, reliability_bins, reliability_figure, save
+from training.evaluate import reliability
+from training.figures import heatmap_figure, precision_recall_figure, reliability_figure, save
 
 MINUTE_NS = 60_000_000_000
 START_NS = 1_740_000_000_000_000_000
@@ -94,7 +95,7 @@ def judged(rows=4000, seed=0):
 
 def page(path, **changes):
     truth, probability, names = judged()
-    bins = {n: reliability_bins(y, p) for y, p, n in zip(truth, probability, names, strict=True)}
+    bins = {n: reliability(y, p) for y, p, n in zip(truth, probability, names, strict=True)}
     content = market(400) | {
         "title": "Squeeze predictor",
         "summary": {"data": "simulated market, 14 days", "model": "a1b2c3"},
@@ -145,14 +146,14 @@ def test_figures_do_not_touch_pyplot():
 
 def test_reliability_bins_are_of_like_size_and_leave_out_what_was_not_said():
     p = np.append(np.linspace(0.01, 1.0, 100), np.nan)
-    predicted, observed, count = reliability_bins(p > 0.5, p)
+    predicted, observed, count = reliability(p > 0.5, p)
     assert count.tolist() == [10] * 10
     assert np.allclose(predicted, np.arange(10) * 0.1 + 0.055)
     assert observed.tolist() == [0.0] * 5 + [1.0] * 5
 
 
 def test_a_model_that_always_says_the_same_has_one_bin():
-    predicted, observed, count = reliability_bins(np.array([0, 0, 0, 1]), np.full(4, 0.25))
+    predicted, observed, count = reliability(np.array([0, 0, 0, 1]), np.full(4, 0.25))
     assert (predicted.tolist(), observed.tolist(), count.tolist()) == ([0.25], [0.25], [4])
 
 
@@ -201,6 +202,7 @@ def test_intervals_hold_the_share_and_stay_between_0_and_1():
 def test_the_page_asks_nothing_of_the_network(tmp_path):
     text = page(tmp_path / "page.html")
     assert "default-src 'none'" in text
+    assert text.count('"showSendToCloud": false') == 2  # both charts
     tags = re.findall(
         r"<(?:script|link|img|iframe)\b[^>]*>", re.sub(r"(<script>).*?(</script>)", r"\1\2", text, flags=re.S)
     )

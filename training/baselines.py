@@ -23,7 +23,13 @@ def _linear() -> Any:
 
 def _boosting() -> Any:
     return HistGradientBoostingClassifier(
-        max_iter=150, learning_rate=0.03, max_leaf_nodes=8, min_samples_leaf=40, l2_regularization=5.0, early_stopping=False, random_state=0
+        max_iter=150,
+        learning_rate=0.03,
+        max_leaf_nodes=8,
+        min_samples_leaf=40,
+        l2_regularization=5.0,
+        early_stopping=False,
+        random_state=0,
     )
 
 
@@ -33,18 +39,24 @@ BASELINES: dict[str, tuple[Callable[[], Any] | None, Callable[[str], bool]]] = {
     "extremes": (_linear, lambda name: name.startswith(EXTREMES)),
     "boosting": (_boosting, lambda name: not name.startswith(MAP)),
 }
-"""Each with the scalars it sees: `extremes` adds distances to past and fresh extremes, `boosting` all scalars but the map's."""
+"""Each with the scalars it sees: `extremes` adds distances to past and fresh extremes, `boosting` all scalars but the
+map's.
+"""
 
 
 def predict(prepared: Prepared, block: Block, name: str) -> np.ndarray:
-    """One baseline's probabilities on a block's rows, (row, side, horizon), each side and horizon fitted apart; NaN without a frame."""
+    """One baseline's probabilities on a block's rows, (row, side, horizon), each side and horizon fitted apart; NaN
+    without a frame.
+    """
     make, sees = BASELINES[name]
     ts, truth, at = prepared.rows.ts_ns, prepared.rows.truth, prepared.positions
     train, test = np.flatnonzero(block.trains(ts) & (at >= 0)), np.flatnonzero(block.tests(ts))
     known = at[test] >= 0
     out = np.full((len(test), *truth.shape[1:]), np.nan, np.float32)
     scalars = prepared.own.scalars
-    columns = [i for i, n in enumerate(prepared.own.scalar_names) if sees(n) and np.isfinite(scalars[at[train], 0, i]).any()]
+    columns = [
+        i for i, n in enumerate(prepared.own.scalar_names) if sees(n) and np.isfinite(scalars[at[train], 0, i]).any()
+    ]
     for side in range(2):
         for horizon in range(truth.shape[2]):
             y = truth[train, side, horizon]

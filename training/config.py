@@ -1,4 +1,6 @@
-"""A run, whole, as one YAML file: every key is a field here or in `squeeze.spec`, with a sentence under it, checked when read."""
+"""A run, whole, as one YAML file: every key is a field here or in `squeeze.spec`, with a sentence under it, checked
+when read.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,9 @@ class SplitSpec(Strict, frozen=True, kw_only=True):
     """A training row's label interval ends at least this long before its block begins."""
 
     def __post_init__(self) -> None:
-        require(self.blocks >= 1 and 0 < self.test_share < 1, "blocks is at least 1 and test_share lies between 0 and 1")
+        require(
+            self.blocks >= 1 and 0 < self.test_share < 1, "blocks is at least 1 and test_share lies between 0 and 1"
+        )
         require(self.purge_minutes >= 0, "purge_minutes is not negative")
 
 
@@ -56,7 +60,9 @@ class PretrainSpec(Strict, frozen=True, kw_only=True):
     quantiles: tuple[float, ...] = (0.90, 0.95, 0.98, 0.99)
     """Exceedance of these quantiles of a series' own swept mass."""
     exceedance_weights: tuple[float, ...] = (1.0, 1.5, 2.0, 2.0)
-    """The rarer exceedances weigh more in the loss: the imbalance is met here, and not by resampling, which would bend the probabilities."""
+    """The rarer exceedances weigh more in the loss: the imbalance is met here, and not by resampling, which would bend
+    the probabilities.
+    """
     regression_weight: float = 0.3
     """Of the log swept mass and the log excursion, against the exceedances."""
     validation_share: float = 0.15
@@ -76,7 +82,9 @@ class PretrainSpec(Strict, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require(len(self.quantiles) == len(self.exceedance_weights) > 0, "as many exceedance_weights as quantiles")
         require(0 < self.validation_share < 0.5, "validation_share lies between 0 and 0.5")
-        require(self.lane % self.chunk == 0 and min(self.chunk, self.lanes, self.epochs) >= 1, "lane must be whole chunks")
+        require(
+            self.lane % self.chunk == 0 and min(self.chunk, self.lanes, self.epochs) >= 1, "lane must be whole chunks"
+        )
 
 
 class HeadSpec(Strict, frozen=True, kw_only=True):
@@ -111,7 +119,10 @@ class RunConfig(Strict, frozen=True, kw_only=True):
     def markets(self) -> list[tuple[MarketSpec, int | None, int | None]]:
         """The task's own market first, then the pre-training series, each with its range in ns."""
         own = [(self.spec.market, day_ns(self.start), day_ns(self.until))]
-        return own + [(bars_only(self.spec.market, s.symbol), day_ns(s.start), day_ns(s.until or self.pretrain.until)) for s in self.series]
+        return own + [
+            (bars_only(self.spec.market, s.symbol), day_ns(s.start), day_ns(s.until or self.pretrain.until))
+            for s in self.series
+        ]
 
 
 def bars_only(market: MarketSpec, symbol: str) -> MarketSpec:

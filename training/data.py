@@ -17,7 +17,9 @@ from training.proxies import Proxies, proxies
 
 @dataclass
 class Batch:
-    """Not frozen, for Lightning moves its tensors to the device in place. `lanes` sequences of `chunk` steps of one side each; `mask` is 0 on padding and where a target does not exist."""
+    """Not frozen, for Lightning moves its tensors to the device in place. `lanes` sequences of `chunk` steps of one
+    side each; `mask` is 0 on padding and where a target does not exist.
+    """
 
     own: Tensor
     other: Tensor
@@ -39,7 +41,9 @@ class Sequence:
 
 
 class Lanes(IterableDataset[Batch]):
-    """An epoch of batches. With `shuffle`, lanes begin at another offset and come in another order every epoch, by the seed."""
+    """An epoch of batches. With `shuffle`, lanes begin at another offset and come in another order every epoch, by the
+    seed.
+    """
 
     def __init__(self, sequences: list[Sequence], spec: PretrainSpec, seed: int, shuffle: bool) -> None:
         self.sequences = sequences
@@ -66,7 +70,9 @@ class Lanes(IterableDataset[Batch]):
         found = []
         for index, sequence in enumerate(self.sequences):
             first = int(generator.integers(lane)) if self.shuffle and len(sequence.positions) > lane else 0
-            starts = [0, *range(first, len(sequence.positions), lane)] if first else range(0, len(sequence.positions), lane)
+            starts = (
+                [0, *range(first, len(sequence.positions), lane)] if first else range(0, len(sequence.positions), lane)
+            )
             ends = [*list(starts)[1:], len(sequence.positions)]
             found += [(index, side, a, b) for a, b in zip(starts, ends, strict=True) for side in range(2)]
         order = generator.permutation(len(found)) if self.shuffle else np.arange(len(found))
@@ -101,11 +107,15 @@ class Lanes(IterableDataset[Batch]):
 class SequenceData(lightning.LightningDataModule):
     """Training lanes before the validation tail, validation lanes in it; all before `until_ns`, horizon included."""
 
-    def __init__(self, series: list[Examples], horizons_minutes: tuple[int, ...], spec: PretrainSpec, until_ns: int, seed: int) -> None:
+    def __init__(
+        self, series: list[Examples], horizons_minutes: tuple[int, ...], spec: PretrainSpec, until_ns: int, seed: int
+    ) -> None:
         super().__init__()
         times = np.concatenate([e.closes_ns[e.seen & (e.closes_ns < until_ns)] for e in series])
         if len(times) < 1000:
-            raise DataError(f"pre-training: {len(times)} usable steps before the cut are too few; at least 1000 are needed")
+            raise DataError(
+                f"pre-training: {len(times)} usable steps before the cut are too few; at least 1000 are needed"
+            )
         tail_ns = int(np.quantile(times, 1 - spec.validation_share))
         self.train_sequences: list[Sequence] = []
         self.tail_sequences: list[Sequence] = []
@@ -128,7 +138,10 @@ class SequenceData(lightning.LightningDataModule):
         """Scalars of training frames, both sides, evenly thinned: what standardisation is fitted on."""
         total = sum(len(s.positions) for s in self.train_sequences)
         stride = max(1, 2 * total // most)
-        picked = [s.examples.scalars[s.positions[::stride]].reshape(-1, s.examples.scalars.shape[2]) for s in self.train_sequences]
+        picked = [
+            s.examples.scalars[s.positions[::stride]].reshape(-1, s.examples.scalars.shape[2])
+            for s in self.train_sequences
+        ]
         return torch.from_numpy(np.concatenate(picked))
 
     def exceedance_rates(self) -> np.ndarray:

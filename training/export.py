@@ -1,8 +1,6 @@
 """One sealed ONNX file from a trained step, and the proof that it computes what torch computes."""
 
 import logging
-import os
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -11,6 +9,7 @@ import numpy as np
 import onnx
 import torch
 
+from squeeze.files import whole
 from squeeze.model_file import CARD_KEY, SEAL_BLANK, SEAL_KEY, ModelCard, seal
 from squeeze.predictor import INPUTS, OUTPUTS, open_session
 from training.network import StepModel
@@ -22,16 +21,17 @@ STATE_TOLERANCE = 2e-6
 def to_onnx(model: StepModel, card: ModelCard) -> bytes:
     """The step as a sealed model file's bytes."""
     spec = card.spec
-    sides = (2,)
     example = (
-        torch.zeros(sides + (len(spec.map.leverages), spec.frame.price_bins)),
-        torch.zeros(sides + (len(card.scalar_names),)),
-        torch.zeros(sides + (card.hidden,)),
+        torch.zeros(2, len(spec.map.leverages), spec.frame.price_bins),
+        torch.zeros(2, len(card.scalar_names)),
+        torch.zeros(2, card.hidden),
     )
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it reports that torchvision is not there
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own deprecations
-        program = torch.onnx.export(model.eval(), example, input_names=list(INPUTS), output_names=list(OUTPUTS), dynamo=True, verbose=False)
+        program = torch.onnx.export(
+            model.eval(), example, input_names=list(INPUTS), output_names=list(OUTPUTS), dynamo=True, verbose=False
+        )
     proto = program.model_proto
     _strip(proto)
     for key, text in ((CARD_KEY, msgspec.json.encode(card, order="sorted").decode()), (SEAL_KEY, SEAL_BLANK)):
@@ -51,17 +51,16 @@ def _strip(proto: onnx.ModelProto) -> None:
 
 def write(model: bytes, path: Path) -> None:
     """Put a model file in place whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(model)
-    os.replace(file.name, path)
+    with whole(path) as part:
+        part.write_bytes(model)
 
 
 def parity(model: StepModel, file: bytes, card: ModelCard, steps: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """Largest difference of probabilities and of state between torch and ONNX Runtime over random frames and random states.
+    """Largest difference of probabilities and of state between torch and ONNX Runtime over random frames and random
+    states.
 
-    Frames span more than the market does: shares of open interest over ten orders of magnitude, scalars of ±5 of their own
-    standard deviations, one in ten of them NaN, states over the whole range a GRU can reach.
+    Frames span more than the market does: shares of open interest over ten orders of magnitude, scalars of ±5 of their
+    own standard deviations, one in ten of them NaN, states over the whole range a GRU can reach.
     """
     rng = np.random.default_rng(seed)
     session = open_session(file, "exported model")

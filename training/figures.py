@@ -4,7 +4,6 @@ Each function returns a `matplotlib.figure.Figure` made without pyplot, so nothi
 is asked for. Colours are Okabe and Ito's and cividis, which read the same to the colour-blind.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, StrMethodFormatter
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from squeeze.arrays import SIDES
+from squeeze.files import whole
 from squeeze.tools.page import (
     COLOURS,
     SIDE_COLOURS,
@@ -31,36 +31,15 @@ from squeeze.tools.page import (
     thin_starts,
     wilson,
 )
+from training.evaluate import reliability
 
 MARKERS = "osD^vPX"
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, format="png")
-    os.replace(part, path)
-
-
-def reliability_bins(
-    truth: np.ndarray, probability: np.ndarray, bins: int = 10
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean prediction, observed frequency and count in at most `bins` bins of like size.
-
-    Equal predictions stay together, so there may be fewer bins. Rows whose prediction is NaN are left out.
-
-    >>> truth, probability = np.array([0, 1, 0, 1]), np.array([0.1, 0.1, 0.5, 0.75])
-    >>> [part.tolist() for part in reliability_bins(truth, probability, bins=2)]
-    [[0.1, 0.625], [0.5, 0.5], [2, 2]]
-    """
-    said = np.isfinite(probability)
-    truth, probability = truth[said].astype(float), probability[said].astype(float)
-    borders = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1])) if probability.size else []
-    place = np.searchsorted(borders, probability, side="left")
-    groups = [place == group for group in np.unique(place)]
-    predicted = np.array([probability[group].mean() for group in groups])
-    observed = np.array([truth[group].mean() for group in groups])
-    return predicted, observed, np.array([int(group.sum()) for group in groups])
+    with whole(path) as part:
+        figure.savefig(part, format="png")
 
 
 def reliability_figure(
@@ -74,7 +53,7 @@ def reliability_figure(
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
     top = 0.0
     for i, (y, p, name) in enumerate(zip(truth, probability, names, strict=True)):
-        predicted, observed, count = reliability_bins(y, p)
+        predicted, observed, count = reliability(y, p)
         low, high = wilson(observed, count.astype(float))
         top = max(top, predicted.max(), high.max())
         style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "label": name}

@@ -1,4 +1,6 @@
-"""The label stage: a ridge-logistic head on pre-trained scores, fitted per block; no trees, no fine-tuning (experiments.md)."""
+"""The label stage: a ridge-logistic head on pre-trained scores, fitted per block; no trees, no fine-tuning
+(experiments.md).
+"""
 
 import numpy as np
 import torch
@@ -12,9 +14,10 @@ from training.network import Head, prior_logit
 def fit_head(scores: np.ndarray, scalars: np.ndarray, truth: np.ndarray, spec: HeadSpec, positions: list[int]) -> Head:
     """A head fitted on rows: scores (row, side, score), scalars (row, side, scalar), truth (row, side, horizon).
 
-    Both sides are pooled, twice the rows, with the side as one more input: the mirror is in the features. Of a horizon bucket only
-    rows whose event had not happened before it count, so each logit is a hazard. No resampling and no class weights: the penalty
-    shrinks toward the base rate, and the probabilities stay calibrated. Raises `DataError` when no row is positive.
+    Both sides are pooled, twice the rows, with the side as one more input: the mirror is in the features. Of a horizon
+    bucket only rows whose event had not happened before it count, so each logit is a hazard. No resampling and no class
+    weights: the penalty shrinks toward the base rate, and the probabilities stay calibrated. Raises `DataError` when no
+    row is positive.
     """
     if not truth.any():
         raise DataError(f"none of {len(truth)} training rows is positive on either side: nothing can be learned")

@@ -1,7 +1,8 @@
-"""Rows and their truth: at each decision time, did more than the threshold of one side get liquidated within each horizon?
+"""Rows and their truth: at each decision time, did more than the threshold of one side get liquidated within each
+horizon?
 
-Truth looks ahead, over [t, t + horizon). A row exists only where the whole interval was recorded: silence that was not recorded is
-not zero.
+Truth looks ahead, over [t, t + horizon). A row exists only where the whole interval was recorded: silence that was not
+recorded is not zero.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,9 @@ def rows(lake: Lake, spec: Spec) -> Rows:
     recorded = lake.read(kind, stream.venue, spec.market.symbol)
     found = _from_sums(recorded, spec) if "cadence_ns" in recorded else _from_prints(recorded, spec)
     if not len(found):
-        raise DataError(f"label {spec.label.name}: {kind} of {stream.venue} {spec.market.symbol} gives no complete interval")
+        raise DataError(
+            f"label {spec.label.name}: {kind} of {stream.venue} {spec.market.symbol} gives no complete interval"
+        )
     return found
 
 

@@ -1,11 +1,12 @@
-"""The network: leverage mixing, encoder over price, GRU over time, a static branch, and scores; then the head that makes probabilities.
+"""The network: leverage mixing, encoder over price, GRU over time, a static branch, and scores; then the head that
+makes probabilities.
 
 It sees one side at a time, oriented *down is danger*, so that one set of weights serves both:
 
     channels ─► leverage mixing ─► log ─► conv over price ─┐
                                                            ├─► frame ─► GRU ─┐
     scalars ─► standardise, clip ──────────────────────────┤                 ├─► trunk ─► scores ─┐
-                                                           └─► static branch ┘                    ├─► head ─► hazards ─► P
+                                                           └─► static branch ┘                    ├─► head ─► P
                                                                             a few raw scalars ────┘
 """
 
@@ -53,7 +54,9 @@ class Standardise(nn.Module):
 
 
 class Encoder(nn.Module):
-    """One frame's map, own and other side, as a vector: leverage mixing, logarithm, two strided convolutions over price."""
+    """One frame's map, own and other side, as a vector: leverage mixing, logarithm, two strided convolutions over
+    price.
+    """
 
     def __init__(self, map_spec: MapSpec, price_bins: int, encoded: int, learn_weights: bool) -> None:
         super().__init__()
@@ -73,10 +76,11 @@ class Encoder(nn.Module):
 
 
 class Head(nn.Module):
-    """Ridge-logistic hazards per horizon bucket from scores and a few raw scalars; P(horizon) rises with it by construction.
+    """Ridge-logistic hazards per horizon bucket from scores and a few raw scalars; P(horizon) rises with it by
+    construction.
 
-    `logit` is linear in clipped, standardised inputs plus an intercept per side. The hazard of bucket j is the chance that the
-    threshold is first passed within it; P(h) = 1 - Π(1 - hazard) over the buckets up to h.
+    `logit` is linear in clipped, standardised inputs plus an intercept per side. The hazard of bucket j is the chance
+    that the threshold is first passed within it; P(h) = 1 - Π(1 - hazard) over the buckets up to h.
     """
 
     def __init__(self, scores: int, scalar_positions: list[int], horizons: int, clip: float) -> None:
@@ -114,7 +118,11 @@ class SqueezeNetwork(nn.Module):
             nn.Linear(spec.encoded + scalars, first), nn.SiLU(), nn.Dropout(spec.dropout), nn.Linear(first, second)
         )
         self.trunk = nn.Sequential(
-            nn.LayerNorm(second + spec.hidden), nn.SiLU(), nn.Dropout(spec.dropout), nn.Linear(second + spec.hidden, spec.trunk), nn.SiLU()
+            nn.LayerNorm(second + spec.hidden),
+            nn.SiLU(),
+            nn.Dropout(spec.dropout),
+            nn.Linear(second + spec.hidden, spec.trunk),
+            nn.SiLU(),
         )
         self.scores = nn.Linear(spec.trunk, scores)
 

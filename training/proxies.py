@@ -1,7 +1,7 @@
 """Targets that need no liquidation record: how much of the map the mark goes through next, and how far it goes.
 
-Everything here looks ahead over (t, t + horizon]. experiments.md: swept mass follows the true label with an AUC of 0.98 to 0.995 as it
-happens, and gives a hundred thousand graded rows where the label has a hundred events.
+Everything here looks ahead over (t, t + horizon]. experiments.md: swept mass follows the true label with an AUC of 0.98
+to 0.995 as it happens, and gives a hundred thousand graded rows where the label has a hundred events.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ LEAST_MOVE = 2e-4
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Proxies:
-    """Targets by step: `exceeds` (step, side, horizon, quantile) and `graded` (step, side, horizon, 2); `known` says where they exist."""
+    """Targets by step: `exceeds` (step, side, horizon, quantile) and `graded` (step, side, horizon, 2); `known` says
+    where they exist.
+    """
 
     exceeds: np.ndarray
     graded: np.ndarray
@@ -46,7 +48,9 @@ def proxies(examples: Examples, horizons_steps: list[int], quantiles: tuple[floa
     for h in range(len(horizons_steps)):
         levels = np.quantile(swept_ahead[fit, :, h], quantiles)
         exceeds[:, :, h] = swept_ahead[:, :, h, None] > levels
-        logs = np.stack([np.log(swept_ahead[:, :, h] / levels[0] + SOFTENING), np.log(excursion[:, :, h] + LEAST_MOVE)], axis=2)
+        logs = np.stack(
+            [np.log(swept_ahead[:, :, h] / levels[0] + SOFTENING), np.log(excursion[:, :, h] + LEAST_MOVE)], axis=2
+        )
         graded[:, :, h] = (logs - logs[fit].mean(axis=(0, 1))) / logs[fit].std(axis=(0, 1))
     graded[~known] = 0.0
     exceeds[~known] = 0.0

@@ -1,13 +1,12 @@
 """A finished training on disk, as plain arrays and JSON: what `evaluate` scores and `export` turns into a model file.
 
-    FOLDER/run.json          config, data digest, what pre-training said, the blocks
-           network.npz       weights by name
-           head-<k>.npz      the head of block k
-           predictions.parquet   ts, block, p and base rate by side and horizon; validation rows have block -1
+FOLDER/run.json          config, data digest, what pre-training said, the blocks
+       network.npz       weights by name
+       head-<k>.npz      the head of block k
+       predictions.parquet   ts, block, p and base rate by side and horizon; validation rows have block -1
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch import nn
 
 from squeeze.arrays import SIDES
 from squeeze.errors import ConfigError, DataError
+from squeeze.files import whole
 from training.config import RunConfig
 from training.network import Head, SqueezeNetwork, StepModel
 from training.splits import Block
@@ -50,7 +50,9 @@ class Run(msgspec.Struct, frozen=True):
 
 
 def predictions(trained: Trained, horizons: tuple[int, ...]) -> pd.DataFrame:
-    """One row per predicted row: `ts`, `block`, `p_<side>_<horizon>`, `rate_<side>_<horizon>`, `y_<side>_<horizon>`; p is NaN where the model abstains."""
+    """One row per predicted row: `ts`, `block`, `p_<side>_<horizon>`, `rate_<side>_<horizon>`, `y_<side>_<horizon>`; p
+    is NaN where the model abstains.
+    """
     tables = []
     numbered = [(VALIDATION, r) for r in trained.validation] + [(r.block.index, r) for r in trained.blocks]
     for number, result in numbered:
@@ -78,16 +80,13 @@ def save(prepared: Prepared, trained: Trained, folder: Path) -> Run:
         trained.pretraining,
         tuple(BlockRecord(r.block, r.trained_rows, tuple(map(tuple, r.base_rates.tolist()))) for r in trained.blocks),
     )
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    (partial / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
-    _save_module(trained.network, partial / "network.npz")
-    for result in trained.blocks:
-        _save_module(result.head, partial / f"head-{result.block.index}.npz")
-    predictions(trained, prepared.config.spec.label.horizons_minutes).to_parquet(partial / "predictions.parquet")
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)
+    with whole(folder) as part:
+        part.mkdir()
+        (part / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
+        _save_module(trained.network, part / "network.npz")
+        for result in trained.blocks:
+            _save_module(result.head, part / f"head-{result.block.index}.npz")
+        predictions(trained, prepared.config.spec.label.horizons_minutes).to_parquet(part / "predictions.parquet")
     return run
 
 
@@ -131,4 +130,11 @@ def _load_module(module: nn.Module, path: Path) -> None:
 def summary(run: Run) -> str:
     """One line of JSON for machines."""
     said = {k: v for k, v in run.pretraining.items() if k != "curve"}
-    return json.dumps({"task": run.config.task, "data_digest": run.data_digest, "weights_digest": run.weights_digest, "pretraining": said})
+    return json.dumps(
+        {
+            "task": run.config.task,
+            "data_digest": run.data_digest,
+            "weights_digest": run.weights_digest,
+            "pretraining": said,
+        }
+    )

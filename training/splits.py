@@ -7,6 +7,8 @@
 A training row's label interval [t, t + horizon) ends at least `purge_minutes` before its block begins.
 """
 
+import itertools
+
 import msgspec
 import numpy as np
 
@@ -17,7 +19,9 @@ from training.config import SplitSpec
 
 
 class Block(msgspec.Struct, frozen=True):
-    """One test block, as times in ns: it tests rows in [test_from, test_until) and trains on rows up to `train_until`."""
+    """One test block, as times in ns: it tests rows in [test_from, test_until) and trains on rows up to
+    `train_until`.
+    """
 
     index: int
     train_until_ns: int
@@ -46,7 +50,7 @@ def blocks(ts_ns: np.ndarray, label: LabelSpec, splits: SplitSpec) -> list[Block
     reach_ns = (label.horizons_minutes[-1] + splits.purge_minutes) * MINUTE_NS
     cuts = (np.linspace(1 - splits.test_share, 1.0, splits.blocks + 1) * len(ts_ns)).astype(int)
     found = []
-    for index, (low, high) in enumerate(zip(cuts[:-1], cuts[1:], strict=True)):
+    for index, (low, high) in enumerate(itertools.pairwise(cuts)):
         if high <= low:
             raise DataError(f"{len(ts_ns)} rows are too few for {splits.blocks} blocks")
         end_ns = int(ts_ns[high]) if high < len(ts_ns) else int(ts_ns[-1]) + 1

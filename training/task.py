@@ -1,7 +1,11 @@
-"""Pre-training as a Lightning task: graded swept mass and excursion, early stopping on the tail, the best weights kept."""
+"""Pre-training as a Lightning task: graded swept mass and excursion, early stopping on the tail, the best weights
+kept.
+"""
 
 import copy
+import logging
 import time
+import warnings
 from typing import Any
 
 import lightning
@@ -36,7 +40,9 @@ class ProxyTask(lightning.LightningModule):
         self.state = state.detach()
         quantiles = len(self.spec.quantiles)
         scores = scores.unflatten(-1, (self.horizons, quantiles + 2))
-        exceedance = functional.binary_cross_entropy_with_logits(scores[..., :quantiles], batch.exceeds, reduction="none")
+        exceedance = functional.binary_cross_entropy_with_logits(
+            scores[..., :quantiles], batch.exceeds, reduction="none"
+        )
         graded = (scores[..., quantiles:] - batch.graded) ** 2
         each = (exceedance * self.weights).mean(dim=(-1, -2)) + self.spec.regression_weight * graded.mean(dim=(-1, -2))
         return (each * batch.mask).sum() / batch.mask.sum().clamp(min=1.0)
@@ -88,8 +94,16 @@ class Show(lightning.Callback):
         self.progress("pre-training", trainer.current_epoch + 1, self.epochs)
 
 
-def pretrain(network: SqueezeNetwork, data: SequenceData, spec: PretrainSpec, horizons: int, seed: int, progress: Progress = silent) -> dict[str, Any]:
+def pretrain(
+    network: SqueezeNetwork,
+    data: SequenceData,
+    spec: PretrainSpec,
+    horizons: int,
+    seed: int,
+    progress: Progress = silent,
+) -> dict[str, Any]:
     """Train the network in place; what happened, as numbers: `val_loss`, `epochs`, `frames_per_second`, `curve`."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its greeting and tips are not our output
     lightning.seed_everything(seed, workers=True, verbose=False)
     network.scalars.fit(data.scalar_sample())
     with torch.no_grad():
@@ -112,8 +126,17 @@ def pretrain(network: SqueezeNetwork, data: SequenceData, spec: PretrainSpec, ho
         deterministic=True,
     )
     begun = time.perf_counter()
-    trainer.fit(task, data)
+    with warnings.catch_warnings():
+        # Lightning's own use of torch's trees, and its advice on loader processes: the frames lie on this disk.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer.fit(task, data)
     seconds = time.perf_counter() - begun
     network.eval()
     epochs = len(task.curve)
-    return {"val_loss": keep.best, "epochs": epochs, "frames_per_second": epochs * data.training.frames / seconds, "curve": task.curve}
+    return {
+        "val_loss": keep.best,
+        "epochs": epochs,
+        "frames_per_second": epochs * data.training.frames / seconds,
+        "curve": task.curve,
+    }

@@ -2,8 +2,9 @@
 
     experiment squeeze ─► task ─► model (network, climatology, volatility, …) ─► seed ─► block
 
-Task and model runs are found again; each training adds a seed run with its blocks. Curves, tables and pictures are artefacts, since
-the UI slows down with every metric key. The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI names another.
+Task and model runs are found again; each training adds a seed run with its blocks. Curves, tables and pictures are
+artefacts, since the UI slows down with every metric key. The store is `sqlite:///mlflow.db` unless MLFLOW_TRACKING_URI
+names another.
 """
 
 import math
@@ -27,10 +28,13 @@ from training.figures import save
 
 EXPERIMENT = "squeeze"
 PER_SIDE = (
-    "ap", "ap_gain", "ap_gain_low", "ap_gain_high", "auc", "brier_skill", "log_loss", "ece", "slope", "intercept", "base_rate", "episodes",
+    "ap", "ap_gain", "ap_gain_low", "ap_gain_high", "auc", "brier_skill", "log_loss", "ece", "slope", "intercept",
+    "base_rate", "episodes",
 )  # fmt: skip
-METRICS = tuple(f"{side}_{name}" for side in SIDES for name in PER_SIDE) + (
-    "val_loss", "epochs", "frames_per_second", "rows", "abstained", "parity_probability", "parity_state", "stream_difference",
+METRICS = (
+    *(f"{side}_{name}" for side in SIDES for name in PER_SIDE),
+    "val_loss", "epochs", "frames_per_second", "rows", "abstained", "parity_probability", "parity_state",
+    "stream_difference",
 )  # fmt: skip
 """Every key that is ever logged; per-side figures are of the horizon the signal machine watches."""
 
@@ -53,7 +57,9 @@ def side_metrics(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]
 
 
 def log_metrics(metrics: Mapping[str, float | None]) -> None:
-    """Log to the open run, in one call; what is None or NaN is left out, a key that is not in `METRICS` is a mistake."""
+    """Log to the open run, in one call; what is None or NaN is left out, a key that is not in `METRICS` is a
+    mistake.
+    """
     if unknown := set(metrics) - set(METRICS):
         raise KeyError(f"metric keys are fixed; not among them: {sorted(unknown)}")
     mlflow.log_metrics({k: float(v) for k, v in metrics.items() if v is not None and math.isfinite(v)})
@@ -69,7 +75,9 @@ def node(level: str, name: str, *, fresh: bool = False) -> Iterator[mlflow.Activ
         with mlflow.start_run(run_id=found, nested=parent is not None) as run:
             yield run
         return
-    with mlflow.start_run(run_name=name, nested=parent is not None, tags={"squeeze.level": level, "squeeze.name": name}) as run:
+    with mlflow.start_run(
+        run_name=name, nested=parent is not None, tags={"squeeze.level": level, "squeeze.name": name}
+    ) as run:
         yield run
 
 
@@ -78,13 +86,19 @@ def _find(level: str, name: str, parent_id: str) -> str | None:
     condition = f"tags.`squeeze.level` = '{level}' and tags.`squeeze.name` = '{name}'"
     if parent_id:
         condition += f" and tags.`mlflow.parentRunId` = '{parent_id}'"
-    runs = mlflow.search_runs([experiment.experiment_id], condition, max_results=1, output_format="list") if experiment else []
+    runs = (
+        mlflow.search_runs([experiment.experiment_id], condition, max_results=1, output_format="list")
+        if experiment
+        else []
+    )
     return runs[0].info.run_id if runs else None
 
 
 def log_dataset(name: str, digest: str) -> None:
     """The data as the run's input, by digest."""
-    mlflow.log_input(MetaDataset(CodeDatasetSource(tags={"lake": name}), name=name, digest=digest[:36]), context="training")
+    mlflow.log_input(
+        MetaDataset(CodeDatasetSource(tags={"lake": name}), name=name, digest=digest[:36]), context="training"
+    )
 
 
 def log_params(flat: Mapping[str, Any]) -> None:
@@ -100,7 +114,11 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """
     if not isinstance(value, dict):
         return {prefix: value}
-    return {k: v for name, part in value.items() for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()}
+    return {
+        k: v
+        for name, part in value.items()
+        for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
 
 
 def log_figure(figure: Figure, name: str) -> None:
@@ -115,7 +133,9 @@ def log_model(model: bytes, path: Path) -> None:
     """The ONNX graph with its signature as a model, and the sealed file, byte for byte, as an artefact."""
     proto = onnx.load_from_string(model)
     specs = [[_tensor(t) for t in tensors] for tensors in (proto.graph.input, proto.graph.output)]
-    mlflow.onnx.log_model(proto, name="model", signature=ModelSignature(*(Schema(s) for s in specs)), save_as_external_data=False)
+    mlflow.onnx.log_model(
+        proto, name="model", signature=ModelSignature(*(Schema(s) for s in specs)), save_as_external_data=False
+    )
     mlflow.log_artifact(str(path), "sealed")
 
 

@@ -1,4 +1,6 @@
-"""Walk-forward: pre-train once before the first label, then per block refit the head and predict what it has not seen."""
+"""Walk-forward: pre-train once before the first label, then per block refit the head and predict what it has not
+seen.
+"""
 
 import hashlib
 from dataclasses import dataclass
@@ -23,7 +25,9 @@ from training.task import pretrain
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """What training starts from: the task's own frames first, the other series, the rows and their frames' positions."""
+    """What training starts from: the task's own frames first, the other series, the rows and their frames'
+    positions.
+    """
 
     config: RunConfig
     series: list[Examples]
@@ -69,7 +73,9 @@ class Trained:
 
 def prepare(config: RunConfig, lake: Lake, out: Path, progress: Progress = silent) -> Prepared:
     """Fold all series of a run into frames and join the task's rows to theirs."""
-    series = [build(lake, config.spec, market, start, until, out, progress) for market, start, until in config.markets()]
+    series = [
+        build(lake, config.spec, market, start, until, out, progress) for market, start, until in config.markets()
+    ]
     labelled = rows(lake, config.spec)
     closes = series[0].closes_ns
     first_ns, last_ns = day_ns(config.pretrain.until), int(closes[-1])
@@ -88,14 +94,18 @@ def pretrained(prepared: Prepared, progress: Progress = silent) -> tuple[Squeeze
     horizons = spec.label.horizons_minutes
     scores = len(horizons) * (len(config.pretrain.quantiles) + 2)
     network = SqueezeNetwork(config.network, spec.map, spec.frame.price_bins, len(prepared.own.scalar_names), scores)
-    data = SequenceData(prepared.series, horizons, config.pretrain, int(day_ns(config.pretrain.until) or 0), config.seed)
+    data = SequenceData(
+        prepared.series, horizons, config.pretrain, int(day_ns(config.pretrain.until) or 0), config.seed
+    )
     said = pretrain(network, data, config.pretrain, len(horizons), config.seed, progress)
     return network, said
 
 
 @torch.no_grad()
 def scores_over(network: SqueezeNetwork, examples: Examples, chunk: int = 4096) -> np.ndarray:
-    """Scores (step, side, score) of every step that shows anything, the state carried from the first on; NaN elsewhere."""
+    """Scores (step, side, score) of every step that shows anything, the state carried from the first on; NaN
+    elsewhere.
+    """
     out = np.full((len(examples.closes_ns), 2, network.scores.out_features), np.nan, np.float32)
     state = None
     seen = np.flatnonzero(examples.seen)
@@ -119,7 +129,9 @@ def fit_block(prepared: Prepared, scores: np.ndarray, block: Block) -> BlockResu
     train = np.flatnonzero(block.trains(ts) & (prepared.positions >= 0))
     test = np.flatnonzero(block.tests(ts))
     if len(train) < 100:
-        raise DataError(f"task {config.task}, block {block.index}: {len(train)} training rows are too few; at least 100 are needed")
+        raise DataError(
+            f"task {config.task}, block {block.index}: {len(train)} training rows are too few; at least 100 are needed"
+        )
     at = prepared.positions[train]
     truth = prepared.rows.truth
     head = fit_head(scores[at], own.scalars[at], truth[train], config.head, picked)
@@ -127,8 +139,7 @@ def fit_block(prepared: Prepared, scores: np.ndarray, block: Block) -> BlockResu
     seen = prepared.positions[test] >= 0
     at = prepared.positions[test][seen]
     with torch.no_grad():
-        for row, position in zip(np.flatnonzero(seen), at, strict=True):
-            probabilities[row] = head(torch.from_numpy(scores[position]), torch.from_numpy(own.scalars[position])).numpy()
+        probabilities[seen] = head(torch.from_numpy(scores[at]), torch.from_numpy(own.scalars[at])).numpy()
     rates = truth[block.trains(ts)].mean(axis=0)
     return BlockResult(block, head, prepared.rows.where(test), probabilities, rates, len(train))
 
@@ -155,7 +166,11 @@ def test_blocks(prepared: Prepared) -> list[Block]:
 def validation_blocks(prepared: Prepared, first_test: Block) -> list[Block]:
     """The last half of what the first test block may train on, in four blocks of its own."""
     inside = prepared.rows.ts_ns[first_test.trains(prepared.rows.ts_ns)]
-    return blocks(inside, prepared.config.spec.label, SplitSpec(blocks=4, test_share=0.5, purge_minutes=prepared.config.splits.purge_minutes))
+    return blocks(
+        inside,
+        prepared.config.spec.label,
+        SplitSpec(blocks=4, test_share=0.5, purge_minutes=prepared.config.splits.purge_minutes),
+    )
 
 
 def weights_digest(*modules: nn.Module) -> str:

@@ -1,1 +1,1 @@
-"""Maps of the market by price: where leveraged positions would be liquidated (the other four heatmaps come here too)."""
+"""Maps of the market by price: where leveraged positions would be liquidated (four more heatmaps come here)."""

@@ -1,11 +1,13 @@
 """The liquidation heatmap: where positions opened at past prices would be liquidated, kept step by step.
 
-domain.md §3.5. On a log-price grid the way from entry to liquidation price is a constant shift per leverage, so a deposit is a shift
-and a smear. Each contract has a long and a short, so every opening deposits on both sides. One step does four things in this order:
-*score* what the mark goes through, *sweep* it away, *close* a share of everything, *open* new mass. The mass is in base coins, one
-unit map per leverage bucket: as if every position had that leverage. Which share truly has it is the model's business.
+domain.md §3.5. On a log-price grid the way from entry to liquidation price is a constant shift per leverage, so a
+deposit is a shift and a smear. Each contract has a long and a short, so every opening deposits on both sides. One step
+does four things in this order: *score* what the mark goes through, *sweep* it away, *close* a share of everything,
+*open* new mass. The mass is in base coins, one unit map per leverage bucket: as if every position had that leverage.
+Which share truly has it is the model's business.
 
-Element `[side, K]` holds mass × birth time (days), under the prior weights: it moves with the mass and gives a zone's mean age.
+Element `[side, K]` holds mass × birth time (days), under the prior weights: it moves with the mass and gives a zone's
+mean age.
 One scale per side makes closing O(1) (`scale` multiplies on reading, divides on deposit).
 """
 
@@ -20,15 +22,15 @@ from squeeze.heatmaps import grid
 from squeeze.spec import MapSpec
 
 CROSSED_BINS = 24
-"""Mass that is further than this on the wrong side of the mark is cleared whole: the residue of 1 - ρ would otherwise be swept for ever."""
+"""Mass further than this on the wrong side of the mark is cleared whole, or its residue would be swept for ever."""
 BOUND = 1.05
-"""A unit map may exceed open interest by this factor before it is scaled down and the step is flagged (domain.md §3.5, step 5)."""
+"""A unit map may exceed open interest by this factor before it is scaled down and flagged (domain.md §3.5, step 5)."""
 
 
 def shifts(spec: MapSpec) -> tuple[np.ndarray, np.ndarray]:
     """Bins from entry to liquidation price, and the standard deviation of the smear; both (side, bucket).
 
-    `LP / EP = (1 - s/L) / (1 - s·m)`, with s = +1 for longs and -1 for shorts and m the maintenance rate (domain.md §3.1).
+    `LP / EP = (1 - s/L) / (1 - s·m)`, with s = +1 for longs, -1 for shorts and m the maintenance rate (domain.md §3.1).
 
     >>> bins, smear = shifts(MapSpec())
     >>> [round(100 * math.expm1(b * 5e-4), 2) for b in bins[0]]
@@ -48,25 +50,34 @@ def smear_kernels(spec: MapSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     weights = np.zeros((*distance.shape, int(length.max())))
     for index in np.ndindex(distance.shape):
         bins = np.arange(-reach[index], reach[index] + 1)
-        off_target = bins + round(distance[index]) - distance[index]
+        off_target = bins + np.round(distance[index]) - distance[index]
         bell = np.exp(-0.5 * (off_target / deviation[index]) ** 2)
         weights[(*index, slice(0, length[index]))] = bell / bell.sum()
     return weights, np.round(distance).astype(np.int64) - reach, length
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _sweep(
-    mass: np.ndarray, total: np.ndarray, scale: np.ndarray, front: np.ndarray, low: float, high: float, mark: int, rho: float
+    mass: np.ndarray,
+    total: np.ndarray,
+    scale: np.ndarray,
+    front: np.ndarray,
+    low: float,
+    high: float,
+    mark: int,
+    rho: float,
 ) -> np.ndarray:
-    """Score and sweep: longs at and above `low`, shorts at and below `high`, the border bin by the part of it that was crossed."""
+    """Score and sweep: longs at and above `low`, shorts at and below `high`, the border bin by the part crossed."""
     buckets = total.shape[1]
     swept = np.zeros((2, buckets))
     for side in range(2):
-        border = int(math.floor(low if side == 0 else high))
+        border = math.floor(low if side == 0 else high)
         part = border + 1 - low if side == 0 else high - border
         first, last = (border + 1, front[0]) if side == 0 else (front[1], border - 1)
-        stale_first, stale_last = (mark + CROSSED_BINS + 1, front[0]) if side == 0 else (front[1], mark - CROSSED_BINS - 1)
+        stale_first, stale_last = (
+            (mark + CROSSED_BINS + 1, front[0]) if side == 0 else (front[1], mark - CROSSED_BINS - 1)
+        )
         for row in range(buckets + 1):
             cells = mass[side, row]
             gone = cells[border] * rho * part
@@ -91,7 +102,7 @@ def _sweep(
     return swept
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _open(
     mass: np.ndarray,
@@ -139,10 +150,10 @@ def _open(
     front[1] = min(front[1], mark + 1)
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _outward(mass: np.ndarray, scale: np.ndarray, mark: float, width: float, out: np.ndarray) -> None:
-    """Pool unit mass into bins of `width` grid bins outward from the mark; longs downward, shorts upward. out: (side, bucket, price)."""
+    """Pool unit mass into bins of `width` grid bins outward from the mark, into `out` (side, bucket, price)."""
     bins = mass.shape[2]
     for side in range(2):
         direction = -1.0 if side == 0 else 1.0
@@ -168,7 +179,8 @@ def _outward(mass: np.ndarray, scale: np.ndarray, mark: float, width: float, out
 class LiquidationMap:
     """One venue's map. `step` folds one step in; `outward` and `profile` read it.
 
-    Mass is neither made nor lost but by opens, closes, sweeps and ageing; what the window slides past is counted in `lost_base`.
+    Mass is neither made nor lost but by opens, closes, sweeps and ageing; what the window slides past is counted in
+    `lost_base`.
     """
 
     def __init__(self, spec: MapSpec) -> None:
@@ -184,13 +196,13 @@ class LiquidationMap:
         """Taker buys and sells by entry bin since the last deposit."""
         self.traded_range = np.array([grid.BINS, -1], dtype=np.int64)
         self.swept_base = np.zeros(2)
-        """Expected liquidations since the last deposit, under the prior weights: already removed, so not closed again."""
+        """Expected liquidations since the last deposit, under the prior weights: already gone, so not closed again."""
         self.numbers = np.array([0.0, math.nan, 0.0, 0.0, 0.0])
-        """origin (absolute bin of element 0; 0 = none yet), open interest, decayed volume, its weight, mass lost off the window."""
+        """Absolute bin of element 0 (0: none yet), open interest, decayed volume, its weight, mass off the window."""
 
     @property
     def open_interest_base(self) -> float:
-        """Open interest that the map is measured against: recorded, or in `volume` mode the slow reference; NaN before the first."""
+        """What the map is measured against: recorded, or in `volume` mode the slow reference; NaN before the first."""
         return float(self.numbers[1])
 
     @property
@@ -215,10 +227,10 @@ class LiquidationMap:
     ) -> tuple[SweptMass, bool]:
         """Score, sweep, close and open for one step.
 
-        `mark` is its low, high and close, `traded` the low and high of the last price, over which the bar's volume is spread evenly
-        in log price. `open_interest_base` is the newest stamp known (NaN for none: deposits wait for the next). `days` is the step's
-        close, `step_days` its length. Returns the unit mass that the mark went through, in coins, and whether a bucket had outgrown
-        open interest and was scaled down.
+        `mark` is its low, high and close, `traded` the low and high of the last price, over which the bar's volume is
+        spread evenly in log price. `open_interest_base` is the newest stamp known (NaN for none: deposits wait for the
+        next). `days` is the step's close, `step_days` its length. Returns the unit mass that the mark went through, in
+        coins, and whether a bucket had outgrown open interest and was scaled down.
         """
         if self.origin == 0 or grid.off_centre(grid.position(mark[2], self.spec.bin_log, self.origin)):
             self._slide(mark[2])
@@ -279,7 +291,7 @@ class LiquidationMap:
         self.numbers[1] = self.spec.reference_turnover_days * self.numbers[2] / self.numbers[3]
 
     def _deposit(self, change_base: float, mark: int, days: float) -> bool:
-        """Close and open what the change in open interest and the turnover say (the accounting identity of domain.md §3.5)."""
+        """Close and open what the change in open interest and the turnover say (the identity of domain.md §3.5)."""
         first, last = self.traded_range
         buys, sells = self.traded[:, first : last + 1]
         volume = float(buys.sum() + sells.sum())
@@ -291,7 +303,10 @@ class LiquidationMap:
             self.scale *= 1 - np.minimum(leaving, 0.9)
             tau, buying = self.spec.taker_tilt, float(buys.sum()) / volume
             entries = np.stack([tau * buys + (2 - tau) * sells, tau * sells + (2 - tau) * buys])
-            entries /= entries.sum(axis=1, keepdims=True)
+            shares = entries.sum(axis=1, keepdims=True)
+            entries /= np.where(
+                shares > 0, shares, 1.0
+            )  # τ = 2 and takers of one kind only: the other side opens nothing
             levered = np.array([tau * buying + (2 - tau) * (1 - buying), tau * (1 - buying) + (2 - tau) * buying])
             _open(
                 self.mass, self.total, self.scale, self.front, entries, int(first), opened * levered,
@@ -307,7 +322,7 @@ class LiquidationMap:
         return self._bound()
 
     def _bound(self) -> bool:
-        """Scale down a bucket that has outgrown open interest; True if one had (in `volume` mode there is none to outgrow)."""
+        """Scale down what has outgrown open interest; True if something had (`volume` mode has none to outgrow)."""
         bound = BOUND * self.open_interest_base
         excess = self.total * self.scale[:, None] > bound
         for side in np.flatnonzero(excess.any(axis=1)):
@@ -322,11 +337,17 @@ class LiquidationMap:
     def outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
         """Unit mass in coins, (side, bucket, price): `bins` bins of `width_log` outward from the mark."""
         out = np.empty((2, self.buckets, bins))
-        _outward(self.mass, self.scale, grid.position(mark, self.spec.bin_log, self.origin), width_log / self.spec.bin_log, out)
+        _outward(
+            self.mass,
+            self.scale,
+            grid.position(mark, self.spec.bin_log, self.origin),
+            width_log / self.spec.bin_log,
+            out,
+        )
         return out
 
     def profile(self, mark: float, bins: int) -> tuple[np.ndarray, np.ndarray]:
-        """Prior-weighted mass in coins by whole grid bins outward from the mark's own bin, and the same times birth (days)."""
+        """Prior-weighted coins by whole grid bins outward from the mark's own bin, and the same times birth (days)."""
         here = int(grid.position(mark, self.spec.bin_log, self.origin))
         below, above = slice(here, here - bins, -1), slice(here, here + bins)
         rows = np.stack([self.mass[0][:, below], self.mass[1][:, above]]) * self.scale[:, None, None]

@@ -1,8 +1,8 @@
 """What a market says: bars, open interest, funding and liquidations, each with two clocks.
 
-`event_ns` is when it happened at the exchange (a bar's *close*), `known_at_ns` when a listener could have known it; both are UTC
-nanoseconds. Features may look only at `known_at_ns`. Amounts are in base coins or USD and say so; a field that was not recorded is
-NaN, never zero.
+`event_ns` is when it happened at the exchange (a bar's *close*), `known_at_ns` when a listener could have known it;
+both are UTC nanoseconds. Features may look only at `known_at_ns`. Amounts are in base coins or USD and say so; a field
+that was not recorded is NaN, never zero.
 """
 
 import math
@@ -42,7 +42,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="kind
 
 
 class Bar(Event, tag="bar", frozen=True, kw_only=True, gc=False):
-    """Open, high, low and close over `cadence_ns` up to `event_ns`, of the last or of the mark price, in quote currency."""
+    """Open, high, low and close over `cadence_ns` up to `event_ns`, of last or mark price, in quote currency."""
 
     cadence_ns: int
     open: float
@@ -88,7 +88,8 @@ AnyEvent = Bar | OpenInterest | Funding | Liquidation | LiquidationSum
 def kind_of(event: AnyEvent) -> str:
     """The lake's name for the stream an event belongs to.
 
-    >>> kind_of(LiquidationSum(venue="v", symbol="s", event_ns=0, known_at_ns=0, cadence_ns=HOUR_NS, long_usd=1.0, short_usd=0.0))
+    >>> hour = {"venue": "v", "symbol": "s", "event_ns": 0, "known_at_ns": 0, "cadence_ns": HOUR_NS}
+    >>> kind_of(LiquidationSum(**hour, long_usd=1.0, short_usd=0.0))
     'liquidation_1h'
     """
     match event:

@@ -3,9 +3,7 @@
 Apart from `lake`, which knows where the files lie and which of them a question needs.
 """
 
-import os
 import re
-import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from squeeze.errors import LakeError
+from squeeze.files import whole
 from squeeze.market.events import (
     DAY_NS,
     Bar,
@@ -166,16 +165,12 @@ def date_of(ns: int) -> str:
 
 
 def replace(path: Path, rows: Columns) -> None:
-    """Write a partition beside the old one, then swap the names; a killed run leaves a `.tmp` that no reader opens."""
-    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")
+    """Put a partition in the place of the old one."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table(rows), temporary, compression="zstd", use_dictionary=False, write_page_checksum=True)
-        os.replace(temporary, path)
+        with whole(path) as part:
+            pq.write_table(pa.table(rows), part, compression="zstd", use_dictionary=False, write_page_checksum=True)
     except (OSError, pa.ArrowException) as error:
         raise LakeError(f"{path}: cannot be written: {_one_line(error)}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load(path: Path, kind: str) -> Columns:

@@ -1,7 +1,7 @@
 """Events → `Step`: what became known between two ticks of the step clock, venue by venue.
 
-A step holds what became *known* in (close - length, close], whenever it happened: a bar that is published late is part of a later
-step, here as in life. A bar that is not newer than the last one used is dropped and counted.
+A step holds what became *known* in (close - length, close], whenever it happened: a bar that is published late is part
+of a later step, here as in life. A bar that is not newer than the last one used is dropped and counted.
 """
 
 from collections.abc import Iterable, Iterator
@@ -55,8 +55,10 @@ SILENT = VenueStep()
 def candle(bars: list[Bar]) -> Candle | None:
     """The candle that spans bars given in order of time; None for none.
 
-    >>> def bar(t, *ohlc): return Bar(venue="v", symbol="s", event_ns=t, known_at_ns=t, cadence_ns=1, open=ohlc[0], high=ohlc[1], low=ohlc[2], close=ohlc[3])
-    >>> candle([bar(1, 10.0, 12.0, 9.0, 11.0), bar(2, 11.0, 11.5, 8.0, 8.5)])
+    >>> from functools import partial
+    >>> bar = partial(Bar, venue="v", symbol="s", cadence_ns=1)
+    >>> first = bar(event_ns=1, known_at_ns=1, open=10.0, high=12.0, low=9.0, close=11.0)
+    >>> candle([first, bar(event_ns=2, known_at_ns=2, open=11.0, high=11.5, low=8.0, close=8.5)])
     Candle(open=10.0, high=12.0, low=8.0, close=8.5, event_ns=2)
     """
     if not bars:
@@ -71,8 +73,8 @@ def candle(bars: list[Bar]) -> Candle | None:
 class StepBuilder:
     """Collects one symbol's events and cuts them into steps.
 
-    `repeated` counts bars that were not newer than the last one used; they are dropped. Raises `StepError` for an event of
-    another symbol, and for a close that does not follow the last.
+    `repeated` counts bars that were not newer than the last one used; they are dropped. Raises `StepError` for an event
+    of another symbol, and for a close that does not follow the last.
     """
 
     def __init__(self, symbol: str, length_ns: int) -> None:
@@ -105,7 +107,12 @@ class StepBuilder:
     def snapshot(self) -> dict[str, Any]:
         """What the builder remembers, in plain types."""
         newest = [(venue, is_mark, ns) for (venue, is_mark), ns in self._newest_bar_ns.items()]
-        return {"closed_ns": self._closed_ns, "repeated": self.repeated, "newest": newest, "pending": msgspec.to_builtins(self._pending)}
+        return {
+            "closed_ns": self._closed_ns,
+            "repeated": self.repeated,
+            "newest": newest,
+            "pending": msgspec.to_builtins(self._pending),
+        }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go on from a snapshot."""

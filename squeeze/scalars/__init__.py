@@ -1,1 +1,1 @@
-"""The named numbers of a frame, per side and oriented *down is danger*: from bars, from the map, from slow streams, from the clock."""
+"""The named numbers of a frame, per side, *down is danger*: from bars, the map, slow streams and the clock."""

@@ -11,8 +11,8 @@ from squeeze.spec import FrameSpec
 class FlowScalars:
     """What slower streams say, each with its age: liquidations, open interest, funding; NaN where it was not recorded.
 
-    Liquidated USD are remembered with exponential half-lives. A print fades by the clock; an interval sum fades by its own length
-    when the next one arrives, so that an interval without a record is skipped and not taken for zero.
+    Liquidated USD are remembered with exponential half-lives. A print fades by the clock; an interval sum fades by its
+    own length when the next one arrives, so that an interval without a record is skipped and not taken for zero.
     """
 
     def __init__(self, spec: FrameSpec, step_seconds: int) -> None:
@@ -22,7 +22,7 @@ class FlowScalars:
         self.liquidated_usd = np.zeros((2, len(self.half_lives_ns)))
         self.open_interest = np.full(max(self.oi_windows) + 1, math.nan)
         self.numbers = np.full(5, math.nan)
-        """Funding rate; event times (ns) of the newest funding, liquidation record and open-interest stamp; when prints last faded."""
+        """Funding rate; event times (ns) of the newest funding, liquidation and open interest; when prints faded."""
         self.names = (
             *(f"{own}_liquidated_{m:g}m" for own in ("own", "other") for m in spec.liquidation_half_lives_minutes),
             "liquidation_age",

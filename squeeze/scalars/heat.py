@@ -1,4 +1,4 @@
-"""Named numbers of one step, per side, from the liquidation map: what lies ahead within reach, and what was swept lately."""
+"""Named numbers of one step and side from the liquidation map: what lies ahead within reach, what was swept lately."""
 
 import math
 from typing import no_type_check
@@ -13,7 +13,7 @@ TINY_SHARE = 1e-5
 """Added under a logarithm of a share of open interest."""
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _reach(share: np.ndarray, bin_log: float, sigma: float, distances: np.ndarray, out: np.ndarray) -> None:
     """Log mass within fixed distances, within 1, 2 and 3 σ, and the mass expected to be swept; share: (side, price)."""
@@ -39,11 +39,13 @@ def _reach(share: np.ndarray, bin_log: float, sigma: float, distances: np.ndarra
 class HeatScalars:
     """What the map says; `names` in order, `values` per side.
 
-    `mass_within_*` and `mass_within_*_sigmas`: log share of open interest ahead. `expected_sweep`: the same, each level weighted by
-    the chance that a driftless walk reaches it within the horizon; `expected_sweep_other` is the far side's, `asymmetry` the
-    difference. `own_swept_*`, `other_swept_*`: log of the fading share that the mark went through lately. `zone_*`: the nearest zone
-    ahead: distance to its near edge (log price, and in σ of the horizon), mass, thickness (share per basis point), age, minutes until
-    price is there at its present speed (log); NaN where there is none. `zones` is how many lie within reach.
+    `mass_within_*` and `mass_within_*_sigmas`: log share of open interest ahead. `expected_sweep`: the same, each level
+    weighted by the chance that a driftless walk reaches it within the horizon; `expected_sweep_other` is the far
+    side's, `asymmetry` the difference. `own_swept_*`, `other_swept_*`: log of the fading share that the mark went
+    through lately.
+    `zone_*`: the nearest zone ahead: distance to its near edge (log price, and in σ of the horizon), mass, thickness
+    (share per basis point), age, minutes until price is there at its present speed (log); NaN where there is none.
+    `zones` is how many lie within reach.
     """
 
     def __init__(self, spec: FrameSpec, bin_log: float, step_seconds: int) -> None:
@@ -75,7 +77,7 @@ class HeatScalars:
         self.swept_share = self.swept_share * self.decays + share[:, None] * (1 - self.decays)
 
     def values(self, share: np.ndarray, zones: list[Zone], sigma: float, velocity: np.ndarray) -> np.ndarray:
-        """(side, scalar) from the map by bins outward from the mark, its zones, and the velocity toward danger per minute."""
+        """(side, scalar) from the map by bins outward from the mark, its zones, and the velocity toward danger."""
         out = np.full((2, len(self.names)), math.nan)
         reach = len(self.distances) + 3
         _reach(share, self.bin_log, sigma, self.distances, out)

@@ -1,7 +1,7 @@
-"""Named numbers of one step, per side: volatility, range, return, volume, extremes and approach, from trailing bars alone.
+"""Named numbers of one step and side from trailing bars alone: volatility, range, return, volume, extremes, approach.
 
-Each side is oriented *down is danger*: the short side sees minus the log price, so highs become lows. Nothing here has a memory: a
-scalar is a function of the trailing window, which history and the live path hold alike.
+Each side is oriented *down is danger*: the short side sees minus the log price, so highs become lows. Nothing here has
+a memory: a scalar is a function of the trailing window, which history and the live path hold alike.
 """
 
 import math
@@ -20,7 +20,7 @@ TINY_VARIANCE = 1e-10
 
 
 class TrailingBars:
-    """The last bars in contiguous arrays, oldest first, in log price; each is written twice so that a window never wraps."""
+    """The last bars in contiguous arrays, oldest first, in log price; each is written twice: a window never wraps."""
 
     FIELDS = ("open", "high", "low", "close", "volume")
 
@@ -47,13 +47,13 @@ class TrailingBars:
 def steps_in(minutes: float, step_seconds: int) -> int:
     """Whole steps in a window, at least one.
 
-    >>> steps_in(60, 900), steps_in(5, 900)
+    >>> steps_in(60.0, 900), steps_in(5.0, 900)
     (4, 1)
     """
     return max(1, round(minutes * 60 / step_seconds))
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _mean_range_variance(high: np.ndarray, low: np.ndarray, steps: int) -> float:
     n = high.size
@@ -64,10 +64,18 @@ def _mean_range_variance(high: np.ndarray, low: np.ndarray, steps: int) -> float
     return total / (n - first) / PARKINSON
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _price_scalars(
-    bars: np.ndarray, windows: np.ndarray, fast: int, slow: int, hour: int, skip: int, velocity_decay: float, step_minutes: float, out: np.ndarray
+    bars: np.ndarray,
+    windows: np.ndarray,
+    fast: int,
+    slow: int,
+    hour: int,
+    skip: int,
+    velocity_decay: float,
+    step_minutes: float,
+    out: np.ndarray,
 ) -> None:
     """Fill `out` (side, scalar) in the order of `price_names`."""
     opens, highs, lows, closes, volumes = bars[0], bars[1], bars[2], bars[3], bars[4]
@@ -144,18 +152,19 @@ def _price_scalars(
 class PriceScalars:
     """Everything that follows from trailing bars; `names` in order, `values` per side.
 
-    In windows of `windows_minutes`: `volatility` and `parkinson` (log σ per √minute), `volume_surprise` (log, against the longest
-    window), `range` (log of the log range), `downside` (share of variance in the dangerous direction), `return` (in slow σ),
-    `to_extreme` and `from_extreme` (to the dangerous and the other extreme, in slow σ of an hour), `fresh_extreme` (the same to
-    the dangerous extreme as it stood `fresh_skip_minutes` ago, in fast σ: negative beyond it). Then the last candle in slow σ, and
-    the approach: velocity toward danger in log price per minute and in σ per minute, and its acceleration.
+    In windows of `windows_minutes`: `volatility` and `parkinson` (log σ per √minute), `volume_surprise` (log, against
+    the longest window), `range` (log of the log range), `downside` (share of variance in the dangerous direction),
+    `return` (in slow σ), `to_extreme` and `from_extreme` (to the dangerous and the other extreme, in slow σ of an
+    hour), `fresh_extreme` (the same to the dangerous extreme as it stood `fresh_skip_minutes` ago, in fast σ: negative
+    beyond it). Then the last candle in slow σ, and the approach: velocity toward danger in log price per minute and in
+    σ per minute, and its acceleration.
     """
 
     def __init__(self, spec: FrameSpec, step_seconds: int) -> None:
         self.step_minutes = step_seconds / 60
         self.windows = np.array([steps_in(m, step_seconds) for m in spec.windows_minutes])
         self.fast, self.slow = (steps_in(m, step_seconds) for m in spec.sigma_windows_minutes)
-        self.hour = max(1, steps_in(60, step_seconds))
+        self.hour = steps_in(60.0, step_seconds)
         self.skip = steps_in(spec.fresh_skip_minutes, step_seconds)
         self.decay = 0.5 ** (self.step_minutes / spec.velocity_half_life_minutes)
         self.near, self.wide = (steps_in(m, step_seconds) for m in spec.map_sigma_windows_minutes)
@@ -170,7 +179,9 @@ class PriceScalars:
     def values(self, bars: np.ndarray) -> np.ndarray:
         """(side, scalar) from trailing bars (field, step)."""
         out = np.empty((2, len(self.names)))
-        _price_scalars(bars, self.windows, self.fast, self.slow, self.hour, self.skip, self.decay, self.step_minutes, out)
+        _price_scalars(
+            bars, self.windows, self.fast, self.slow, self.hour, self.skip, self.decay, self.step_minutes, out
+        )
         return out
 
     def horizon_sigma(self, bars: np.ndarray) -> float:
@@ -181,8 +192,23 @@ class PriceScalars:
 
 
 def _price_names(spec: FrameSpec) -> Iterator[str]:
-    per_window = ("volatility", "parkinson", "volume_surprise", "range", "downside", "return", "to_extreme", "from_extreme", "fresh_extreme")
+    per_window = (
+        "volatility",
+        "parkinson",
+        "volume_surprise",
+        "range",
+        "downside",
+        "return",
+        "to_extreme",
+        "from_extreme",
+        "fresh_extreme",
+    )
     for minutes in spec.windows_minutes:
         yield from (f"{name}_{minutes:g}m" for name in per_window)
     yield from ("candle_body", "candle_danger_wick", "candle_other_wick")
-    yield from ("approach_velocity", "approach_velocity_sigmas", "approach_acceleration", "approach_acceleration_sigmas")
+    yield from (
+        "approach_velocity",
+        "approach_velocity_sigmas",
+        "approach_acceleration",
+        "approach_acceleration_sigmas",
+    )

@@ -1,6 +1,5 @@
 """A simulated market as files, with the mapping by which the importer reads them like anybody's recording."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +8,13 @@ import pyarrow.parquet as pq
 import yaml
 
 from squeeze.arrays import SIDES
+from squeeze.files import whole
 from squeeze.market.events import MINUTE_NS
 from squeeze.simulator.market import FUNDING_HOURS, SimulatedMarket
 
 OHLC = ("open", "high", "low", "close")
+DECIMALS = 1
+"""Of published prices: the simulated tick is 0.1."""
 
 
 def write_recording(market: SimulatedMarket, folder: Path) -> Path:
@@ -21,22 +23,19 @@ def write_recording(market: SimulatedMarket, folder: Path) -> Path:
     `ts` is UTC: the *open* of a bar, the time of everything else. Truth (positions, marks at a liquidation) is not
     written. Each file appears whole or not at all, the mapping last.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables_of(market).items():
-        partial = folder / f".{name}.partial"
-        pq.write_table(table, partial)
-        os.replace(partial, folder / name)
+        with whole(folder / name) as part:
+            pq.write_table(table, part)
     path = folder / "mapping.yaml"
-    partial = folder / ".mapping.yaml.partial"
-    partial.write_text(yaml.safe_dump(mapping_of(market), sort_keys=False))
-    os.replace(partial, path)
+    with whole(path) as part:
+        part.write_text(yaml.safe_dump(mapping_of(market), sort_keys=False))
     return path
 
 
 def tables_of(market: SimulatedMarket) -> dict[str, pa.Table]:
     """Each file's name and content."""
-    last = {name: market.last[:, i] for i, name in enumerate(OHLC)}
-    mark = {name: market.mark[:, i] for i, name in enumerate(OHLC)}
+    last = {name: market.last[:, i].round(DECIMALS) for i, name in enumerate(OHLC)}
+    mark = {name: market.mark[:, i].round(DECIMALS) for i, name in enumerate(OHLC)}
     volumes = {"volume": market.volume_base, "taker_buy_volume": market.taker_buy_base}
     return {
         "bars_1m.parquet": table_of(market.minute_ns, last | volumes),

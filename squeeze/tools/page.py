@@ -7,7 +7,6 @@ figures of `training.figures`.
 
 import html
 import json
-import os
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 
 from squeeze.arrays import SIDES, StepTimes
 from squeeze.errors import UserError
+from squeeze.files import whole
 from squeeze.market.events import SECOND_NS
 
 Steps = Float[np.ndarray, " step"]
@@ -158,9 +158,8 @@ def write_page(
         _section("What it said last", MESSAGES_TEXT.format(count=SHOWN_MESSAGES), _messages(messages)),
     ]
     page = PAGE.format(title=html.escape(title), style=STYLE, script=get_plotlyjs(), body="\n".join(body))
-    part = path.with_name(path.name + ".part")
-    part.write_text(page, encoding="utf-8")
-    os.replace(part, path)
+    with whole(path) as part:
+        part.write_text(page, encoding="utf-8")
 
 
 # --- charts ---------------------------------------------------------------------------------------------------------
@@ -316,7 +315,13 @@ def _div(figure: Any, name: str, height: int, legend: dict[str, Any]) -> str:
         legend=legend,
         hovermode="closest",
     )
-    config = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"]}
+    # plotly.js 4 shows a button that uploads the chart to its maker's cloud unless it is told not to.
+    config = {
+        "responsive": True,
+        "displaylogo": False,
+        "showSendToCloud": False,
+        "modeBarButtonsToRemove": ["select2d", "lasso2d"],
+    }
     text: str = figure.to_html(full_html=False, include_plotlyjs=False, div_id=name, config=config)
     return text
 

@@ -1,7 +1,6 @@
 """Zones of one map (domain.md §4.1): maximal runs of bins over a threshold, close runs joined, small ones dropped."""
 
 import math
-
 from typing import no_type_check
 
 import msgspec
@@ -15,7 +14,7 @@ JOIN_BINS = 2
 
 
 class Zone(msgspec.Struct, frozen=True):
-    """A run of dense bins on one side of the mark; distances are log price outward from the mark, masses shares of open interest."""
+    """A run of dense bins on one side; distances are log price outward from the mark, masses shares of interest."""
 
     side: int
     near_log: float
@@ -31,7 +30,7 @@ class Zone(msgspec.Struct, frozen=True):
         return self.far_log - self.near_log
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath={"reassoc", "contract"})
 @no_type_check
 def _smooth(cells: np.ndarray) -> np.ndarray:
     """[¼ ½ ¼], the borders mirrored, so that the sum is kept."""
@@ -42,7 +41,7 @@ def _smooth(cells: np.ndarray) -> np.ndarray:
     return out
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 @no_type_check
 def _runs(cells: np.ndarray, threshold: float, least: float) -> np.ndarray:
     """First bin, last bin, centroid, peak and mass of each zone, nearest first."""
@@ -75,8 +74,8 @@ def zones(share: np.ndarray, born_share_days: np.ndarray, days: float, bin_log: 
     """The zones of both sides, each side's nearest first.
 
     `share` (side, price) is the map as shares of open interest by bins outward from the mark, over the whole reach;
-    `born_share_days` the same times birth time, `days` the time now. A bin belongs to a zone if it exceeds both the reach's quantile
-    `zone_quantile` and `zone_floor_share`.
+    `born_share_days` the same times birth time, `days` the time now. A bin belongs to a zone if, smoothed, it reaches
+    both the side's quantile `zone_quantile` and `zone_floor_share`.
     """
     found = []
     for side in range(2):
@@ -92,5 +91,5 @@ def zones(share: np.ndarray, born_share_days: np.ndarray, days: float, bin_log: 
 
 def _quantile(cells: np.ndarray, q: float) -> float:
     """The smallest value that at least a share q of the cells do not exceed."""
-    rank = min(cells.size - 1, math.ceil(q * cells.size) - 1)
+    rank = min(cells.size - 1, max(0, math.ceil(q * cells.size) - 1))
     return float(np.partition(cells, rank)[rank])

@@ -1,0 +1,275 @@
+"""The command line: `squeeze VERB …`. Verbs of the training package are found through entry points; none is imported
+before it is asked for.
+
+A mistake of the user's is one line on stderr and status 2; `--json` prints one JSON document for machines; progress
+goes to stderr.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from tqdm import tqdm
+
+from squeeze.errors import ConfigError, SqueezeError
+
+Arguments = argparse.Namespace
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command: what it does in a line, an example, its arguments, and the function that runs it."""
+
+    summary: str
+    example: str
+    arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[Arguments], None]
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("mapping", type=Path, help="YAML file that says what the data files hold")
+    parser.add_argument("--data", type=Path, required=True, help="folder that the mapping's paths start from")
+    lake_argument(parser)
+
+
+def _import(args: Arguments) -> None:
+    from squeeze.market.importer import import_mapping
+    from squeeze.market.lake import Lake
+
+    with telling() as tell:
+        files = import_mapping(args.mapping, args.data, Lake(args.lake), tell)
+    rows = [
+        {
+            "file": f.file,
+            "kind": f.kind,
+            "venue": f.venue,
+            "symbols": len(f.symbols),
+            "from": iso(f.first_ns),
+            "to": iso(f.last_ns),
+        }
+        | {"new": f.written.rows_new, "same": f.written.rows_same, "kept": f.written.rows_kept}
+        for f in files
+    ]
+    show(args, rows, "kept: the lake already held another value for that time, and kept it")
+
+
+def _replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="model file")
+    parser.add_argument("--from", dest="start", required=True, help="UTC time from which messages are printed")
+    parser.add_argument("--until", help="UTC time at which to stop; the end of the lake by default")
+    parser.add_argument(
+        "--warm-from", help="UTC time from which history is folded in first; the beginning of the lake by default"
+    )
+    parser.add_argument("--signals-only", action="store_true", help="leave out probabilities and abstentions")
+    lake_argument(parser)
+
+
+def _replay(args: Arguments) -> None:
+    from squeeze.market.lake import Lake, read_events
+    from squeeze.predictor import load
+    from squeeze.signals.message import SignalMessage, encode
+    from squeeze.stream import Stream, replay
+
+    stream = Stream(load(args.model))
+    market, start_ns = stream.spec.market, parse_time(args.start)
+    lake, until_ns = Lake(args.lake), parse_time(args.until)
+    with telling() as tell:
+        tell(f"warming up to {args.start}")
+        stream.warm(read_events(lake, market, parse_time(args.warm_from), start_ns), start_ns)
+    events = read_events(lake, market, start_ns, until_ns)
+    for message in replay(stream, events, stream.spec.signal.clock_seconds):
+        if not args.signals_only or isinstance(message, SignalMessage):
+            sys.stdout.buffer.write(encode(message))
+    sys.stdout.buffer.flush()
+
+
+def _info_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, help="model file")
+
+
+def _info(args: Arguments) -> None:
+    from squeeze.predictor import load
+    from squeeze.state import Degraded, flag_names
+
+    predictor = load(args.model)
+    card = msgspec.to_builtins(predictor.card)
+    if args.json:
+        print(json.dumps({"digest": predictor.digest} | card))
+        return
+    spec = predictor.spec
+    lines = {
+        "model": predictor.digest,
+        "market": f"{spec.market.symbol}, a step every {spec.market.step_seconds} s",
+        "predicts": f"{spec.label.name}: within {', '.join(map(str, spec.label.horizons_minutes))} minutes, per side",
+        "trained": f"{predictor.card.trained_from} to {predictor.card.trained_until}, commit {predictor.card.commit}",
+        "data": f"{predictor.card.data_digest[:16]}, licence: {predictor.card.licence}",
+        "base rates": str({side: [round(r, 4) for r in rates] for side, rates in predictor.card.base_rates.items()}),
+        "degraded": ", ".join(flag_names(Degraded(predictor.card.degraded))) or "nothing",
+        "streams": ", ".join(f"{name} from {stream.venue}" for name, stream in spec.market.streams().items()),
+        "masked": f"{len(card['masked_scalars'])} of {len(card['scalar_names'])} scalars",
+        "scores": str({name: round(value, 4) for name, value in predictor.card.scores.items()}),
+    }
+    for name, text in lines.items():
+        print(f"{name:>10}  {text}")
+
+
+def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, help="where the recording is written")
+    parser.add_argument("--days", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _simulate(args: Arguments) -> None:
+    from squeeze.simulator import SimulatorSpec, simulate, write_recording
+
+    with telling() as tell:
+        tell(f"simulating {args.days} days")
+        try:
+            spec = SimulatorSpec(days=args.days)
+        except ValueError as error:
+            raise ConfigError(f"simulate: {error}") from None
+        mapping = write_recording(simulate(spec, args.seed), args.folder)
+    show(args, [{"mapping": str(mapping), "days": args.days, "seed": args.seed}])
+
+
+VERBS = {
+    "import": Verb(
+        "read recorded files into the lake",
+        "squeeze import configs/import/btc-2026.yaml --data DATA",
+        _import_arguments,
+        _import,
+    ),
+    "simulate": Verb(
+        "record a simulated market, with its mapping",
+        "squeeze simulate out/simulated --days 60",
+        _simulate_arguments,
+        _simulate,
+    ),
+    "replay": Verb(
+        "stored events through the live path, messages to stdout",
+        "squeeze replay model.onnx --from 2026-04-01",
+        _replay_arguments,
+        _replay,
+    ),
+    "info": Verb("what a model file says of itself", "squeeze info model.onnx", _info_arguments, _info),
+}
+
+
+def lake_argument(parser: argparse.ArgumentParser) -> None:
+    """`--lake`, the same for every verb."""
+    parser.add_argument("--lake", type=Path, default=Path("out/lake"), help="folder of the lake (default: out/lake)")
+
+
+def parse_time(text: str | None) -> int | None:
+    """A UTC time from the command line as nanoseconds."""
+    if text is None:
+        return None
+    try:
+        return int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
+    except ValueError:
+        raise ConfigError(f"expected a UTC time like 2026-04-01 or 2026-04-01T07:00, got {text!r}") from None
+
+
+def iso(ns: int) -> str:
+    """Nanoseconds as UTC, to the minute."""
+    return f"{np.datetime64(int(ns), 'ns').astype('datetime64[m]')}Z"
+
+
+def show(args: Arguments, rows: Sequence[dict[str, Any]], note: str = "") -> None:
+    """Rows as a table, or as JSON where asked for."""
+    if args.json:
+        print(json.dumps(list(rows)))
+        return
+    texts = [[_cell(value) for value in row.values()] for row in rows]
+    names = list(rows[0]) if rows else []
+    widths = [max(len(name), *(len(t[i]) for t in texts)) for i, name in enumerate(names)]
+    for line in [names, *texts]:
+        print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+    if note:
+        print(note)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+@contextlib.contextmanager
+def telling() -> Iterator[Callable[[str], None]]:
+    """A line on stderr that says what is going on, where stderr is a terminal."""
+    with tqdm(bar_format="{desc}", disable=not sys.stderr.isatty(), leave=False) as line:
+        yield lambda text: line.set_description_str(text)
+
+
+@contextlib.contextmanager
+def progress_bars() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress function: bars where stderr is a terminal, otherwise a line for each finished stage."""
+    bars: dict[str, Any] = {}
+
+    def update(what: str, done: int, total: int) -> None:
+        if not sys.stderr.isatty():
+            if done >= total:
+                print(f"{what}: done", file=sys.stderr, flush=True)
+            return
+        bar = bars.setdefault(what, tqdm(total=total, desc=what, leave=False))
+        bar.update(done - bar.n)
+
+    try:
+        yield update
+    finally:
+        for bar in bars.values():
+            bar.close()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line. Verbs from entry points are listed by name; their module is imported here, its heavy
+    parts are not.
+    """
+    top = argparse.ArgumentParser(
+        prog="squeeze", description="Probabilities of liquidation cascades, and the signals they give."
+    )
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    found = dict(VERBS)
+    for entry in entry_points(group="squeeze.verbs"):
+        found[entry.name] = entry.load()
+    for name, verb in found.items():
+        sub = verbs.add_parser(
+            name, help=verb.summary, description=verb.summary, epilog=f"example:\n  {verb.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        verb.arguments(sub)
+        sub.add_argument("--json", action="store_true", help="print one JSON document")
+        sub.set_defaults(run=verb.run)
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; 0, or 2 for a mistake of the user's."""
+    args = parser().parse_args(argv)
+    try:
+        args.run(args)
+    except SqueezeError as error:
+        print(f"squeeze {args.verb}: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("squeeze", "training"):
+            raise
+        print(f"squeeze {args.verb}: needs {error.name}: pip install 'squeeze-predictor[train]'", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

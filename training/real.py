@@ -1,0 +1,190 @@
+"""The referee's tasks from recordings to score: import, build, train, predict, score, track, export, and replay the
+last block.
+
+It is a look at the test blocks and appends a line to the ledger. Where the model abstains, the file holds the training
+base rate.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from squeeze.arrays import SIDES
+from squeeze.errors import DataError, SqueezeError, UserError
+from squeeze.files import whole
+from squeeze.market.importer import import_mapping
+from squeeze.market.lake import Lake, read_events
+from squeeze.predictor import Prediction, load
+from squeeze.state import Degraded, flag_names
+from squeeze.stream import Stream
+from training import ledger, pipeline, track
+from training.config import RunConfig, day_ns, load_config
+from training.examples import Progress
+from training.walk import BlockResult, Trained
+
+STREAM_TOLERANCE = 1e-6
+
+
+def real(
+    configs: Sequence[Path], data: Path, referee: Path | None, after: str | None, out: Path, looks: Path,
+    overrides: tuple[str, ...], progress: Progress,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Run every task; a row per task and side for people."""
+    referee = referee or data.parent / "benchmark" / "referee.py"
+    if not referee.is_file():
+        raise UserError(f"{referee}: no referee here; say where with --referee")
+    loaded = [(path, load_config(path, overrides)) for path in configs]
+    rows: list[dict[str, Any]] = []
+    for path, config in loaded:
+        rows += _task(path, config, data, referee, after, out, looks, progress)
+    return rows
+
+
+def _task(
+    path: Path,
+    config: RunConfig,
+    data: Path,
+    referee: Path,
+    after: str | None,
+    out: Path,
+    looks: Path,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    predicted, scored, model = (out / kind / f"{config.task}.{ending}" for kind, ending in PRODUCTS)
+    for product in (predicted, scored, model):
+        product.parent.mkdir(parents=True, exist_ok=True)
+        product.unlink(missing_ok=True)
+    lake = Lake(out / "lake")
+    for number, mapping in enumerate(config.imports, 1):
+        import_mapping(path.parent / mapping, data, lake)
+        progress("importing", number, len(config.imports))
+    prepared, trained, run = pipeline.train_task(config, lake, out, progress)
+    abstained = write_predictions(trained, pipeline.watched(config), predicted)
+    report = _score(referee, config.task, data, predicted, scored, after)
+    sides = {side: report["sides"][side] for side in SIDES}
+    count = ledger.look(looks, run, "real", {side: row["model"]["ap"] for side, row in sides.items()}, after)
+    figures = _tracked(sides)
+    folder = pipeline.run_folder(out, config)
+    differences = pipeline.export_block(
+        run, folder, -1, model, {f"test_{k}": v for k, v in track.side_metrics(figures).items()}, 2000
+    )
+    streamed = stream_difference(model, lake, config, trained.blocks[-1], progress)
+    extra = {
+        "parity_probability": differences[0],
+        "parity_state": differences[1],
+        "stream_difference": streamed,
+        "abstained": abstained,
+    }
+    rivals = {name: _rival(sides, name) for name in ("reference", "logistic-simple", "logistic-all", "boosting")}
+    pipeline.track_run(prepared, trained, run, figures, rivals, extra, model)
+    _tell(config, run.degraded, run.masked_scalars, abstained, len(report["sides"]) and report["rows"], streamed, count)
+    if streamed > STREAM_TOLERANCE:
+        raise SqueezeError(
+            f"{config.task}: streamed and batch probabilities differ by {streamed:.1e}, over {STREAM_TOLERANCE:.0e}"
+        )
+    return [_row(config.task, side, row) for side, row in sides.items()]
+
+
+PRODUCTS = (("predictions", "parquet"), ("score", "json"), ("models", "onnx"))
+
+
+def write_predictions(trained: Trained, horizon: int, path: Path) -> int:
+    """The referee's file of one horizon; how many rows hold the training base rate because the model abstained."""
+    pooled = pipeline.pool(trained.blocks, horizon)
+    silent = np.isnan(pooled.probability)
+    filled = np.where(silent, pooled.base_rate, pooled.probability)
+    table = {"ts": pd.to_datetime(pooled.ts_ns, utc=True)} | {
+        f"p_{side}": filled[:, s].astype(float) for s, side in enumerate(SIDES)
+    }
+    with whole(path) as part:
+        pd.DataFrame(table).to_parquet(part, index=False)
+    return int(silent.any(axis=1).sum())
+
+
+def _score(referee: Path, task: str, data: Path, predicted: Path, scored: Path, after: str | None) -> dict[str, Any]:
+    command = [sys.executable, str(referee), "score", task, str(data), str(predicted), "--json", str(scored)]
+    said = subprocess.run(command + (["--after", after] if after else []), capture_output=True, text=True)  # noqa: S603
+    if said.returncode:
+        raise DataError(f"the referee refuses {predicted}: {(said.stderr or said.stdout).strip().splitlines()[-1]}")
+    return json.loads(scored.read_text())
+
+
+def stream_difference(model: Path, lake: Lake, config: RunConfig, block: BlockResult, progress: Progress) -> float:
+    """Largest difference between batch probabilities of a block and those of the live path, fed with the lake's events
+    in order.
+    """
+    stream = Stream(load(model))
+    market, (start, until) = config.spec.market, (day_ns(config.start), day_ns(config.until))
+    expected = dict(zip(block.rows.ts_ns.tolist(), block.probabilities, strict=True))
+    first_ns, last_ns = int(block.rows.ts_ns[0]), int(block.rows.ts_ns[-1])
+    stream.warm(read_events(lake, market, start, first_ns), first_ns - stream.market.length_ns)
+    worst, seen = 0.0, 0
+    events = read_events(lake, market, stream.next_close_ns - stream.market.length_ns + 1, until)
+    for event in events:
+        while stream.next_close_ns <= last_ns and event.known_at_ns > stream.next_close_ns:
+            worst, seen = _compare(stream, expected, worst, seen)
+        stream.on_event(event)
+    while stream.next_close_ns <= last_ns:
+        worst, seen = _compare(stream, expected, worst, seen)
+    progress("replaying the last block", seen, len(expected))
+    if seen != len(expected):
+        raise SqueezeError(f"{config.task}: the live path answered {seen} of {len(expected)} rows of the last block")
+    return worst
+
+
+def _compare(stream: Stream, expected: dict[int, np.ndarray], worst: float, seen: int) -> tuple[float, int]:
+    close_ns = stream.next_close_ns
+    _, answer = stream.advance(close_ns)
+    if close_ns not in expected:
+        return worst, seen
+    batch = expected[close_ns]
+    if isinstance(answer, Prediction):
+        difference = float(np.abs(answer.probabilities - batch).max())
+    else:
+        difference = 0.0 if np.isnan(batch).all() else np.inf
+    return max(worst, np.inf if np.isnan(difference) else difference), seen + 1
+
+
+def _tracked(sides: dict[str, Any]) -> pipeline.Figures:
+    """The referee's figures of the model under the tracker's names."""
+    found = {}
+    for side, row in sides.items():
+        gain = dict(zip(("ap_gain", "ap_gain_low", "ap_gain_high"), row["model"]["ap_gain"], strict=True))
+        found[side] = row["model"] | gain | {"base_rate": row["base_rate"], "episodes": row["episodes"]}
+    return found
+
+
+def _rival(sides: dict[str, Any], name: str) -> pipeline.Figures:
+    return {
+        side: row[name] | {"base_rate": row["base_rate"], "episodes": row["episodes"]} for side, row in sides.items()
+    }
+
+
+def _row(task: str, side: str, row: dict[str, Any]) -> dict[str, Any]:
+    model, reference = row["model"], row["reference"]
+    gain, low, high = model["ap_gain"]
+    return {
+        "task": task, "side": side, "ap": model["ap"], "reference": reference["ap"],
+        "gain": f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]", "auc": model["auc"], "brier_skill": model["brier_skill"],
+        "slope": model["slope"], "episodes": row["episodes"],
+        "verdict": "inconclusive: under 50 episodes" if row["inconclusive"] else ("better" if low > 0 else "not shown"),
+    }  # fmt: skip
+
+
+def _tell(
+    config: RunConfig, degraded: int, masked: tuple[str, ...], abstained: int, rows: int, streamed: float, looks: int
+) -> None:
+    streams = ", ".join(f"{name} ({stream.venue})" for name, stream in config.spec.market.streams().items())
+    print(f"{config.task}", file=sys.stderr)
+    print(f"  live channels:  {streams}", file=sys.stderr)
+    print(f"  degraded:       {', '.join(flag_names(Degraded(degraded)))}", file=sys.stderr)
+    print(f"  masked scalars: {', '.join(masked) or 'none'}", file=sys.stderr)
+    print(f"  abstained:      {abstained} of {rows} rows, filled with the training base rate", file=sys.stderr)
+    print(f"  live path:      differs from batch by at most {streamed:.1e} on the last block", file=sys.stderr)
+    print(f"  looks so far:   {looks}", file=sys.stderr, flush=True)
