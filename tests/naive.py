@@ -55,13 +55,9 @@ class NaiveMap:
 
     def sweep(self, low: float, high: float, mark: int) -> np.ndarray:
         """Longs from the bin of `low` up, shorts from that of `high` down; all that is 24 bins past the mark."""
-        gone = np.zeros((2, WIDE))
-        for j in range(math.floor(low), WIDE):
-            crossed = min(1.0, j + 1 - low)
-            gone[0, j] = 1.0 if j > mark + 24 else self.spec.swept * crossed
-        for j in range(math.floor(high) + 1):
-            crossed = min(1.0, high - j)
-            gone[1, j] = 1.0 if j < mark - 24 else self.spec.swept * crossed
+        j = np.arange(WIDE)
+        gone = np.stack([np.clip(j + 1 - low, 0, 1), np.clip(high - j, 0, 1)]) * self.spec.swept
+        gone[0, j > mark + 24] = gone[1, j < mark - 24] = 1.0
         swept = (self.mass * gone[:, None]).sum(axis=2)
         self.mass *= 1 - gone[:, None]
         self.born *= 1 - gone

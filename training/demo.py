@@ -3,6 +3,7 @@ real markets.
 """
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -48,15 +49,22 @@ def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: Tex
     progress("exporting", 1, 1)
     pipeline.track_run(
         prepared, trained, run, figures["network"], {n: f for n, f in figures.items() if n != "network"},
-        dict(zip(("parity_probability", "parity_state"), differences, strict=True)), model,
+        dict(zip(("parity_probability", "parity_state"), differences, strict=True)), model, test=True,
     )  # fmt: skip
     messages = _replayed(model, lake, trained.blocks[-1].block.test_from_ns, out / "messages.jsonl", shown)
     _draw(prepared, pools, figures, messages, out)
     _print_scores(figures, rival, shown)
     print(f"\nthe page:     {out / 'demo.html'}   (open it in a browser)", file=shown)
     print(f"the messages: {out / 'messages.jsonl'}", file=shown)
-    print(f"the model:    {model}   (squeeze info {model})", file=shown)
-    print("the runs:     mlflow ui --backend-store-uri sqlite:///mlflow.db   (then http://127.0.0.1:5000)", file=shown)
+    print(f"the model:    {model}   ({_command('squeeze')} info {model})", file=shown)
+    ui = f"{_command('mlflow')} ui --backend-store-uri {track.mlflow.get_tracking_uri()}"
+    print(f"the runs:     {ui}   (then open http://127.0.0.1:5000)", file=shown)
+
+
+def _command(name: str) -> str:
+    """How to call a program of this environment from here."""
+    place = Path(sys.executable).parent
+    return str((place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place) / name)
 
 
 def _mean_ap(figures: pipeline.Figures) -> float:

@@ -170,42 +170,43 @@ def heat_window(
 
 def track_run(
     prepared: Prepared, trained: Trained, run: runs.Run, figures: Figures, rivals: Mapping[str, Figures],
-    extra: Mapping[str, float], model: Path | None,
+    extra: Mapping[str, float], model: Path | None, *, test: bool,
 ) -> None:  # fmt: skip
-    """Everything about a finished run into MLflow: the network's seed run with its blocks, and the baselines beside
-    it.
+    """Everything about a finished run into MLflow: the network's seed run with its blocks, and the baselines beside it.
+
+    Figures and pictures are of the test blocks or of the validation blocks, and the run is tagged with which.
     """
     track.connect()
     config, horizon = run.config, watched(run.config)
-    pooled = pool(trained.blocks, horizon)
+    results = trained.blocks if test else trained.validation
+    pooled = pool(results, horizon)
+    seed = f"seed {config.seed}"
     with track.node("task", config.task):
-        with track.node("model", "network"), track.node("seed", f"seed {config.seed}", fresh=True):
+        with track.node("model", "network"), track.node("seed", seed, title=f"network {seed}", fresh=True):
+            track.mlflow.set_tag("squeeze.scored", "test" if test else "validation")
             settings = track.flatten(msgspec.to_builtins(config))
-            track.log_params(
-                settings
-                | {"commit": commit(), "parameters": parameters(trained.network), "weights_digest": run.weights_digest}
-            )
+            size = {"parameters": parameters(trained.network), "weights_digest": run.weights_digest}
+            track.log_params(settings | {"commit": commit()} | size)
             track.log_dataset(config.task, run.data_digest)
             said = {name: run.pretraining[name] for name in ("val_loss", "epochs", "frames_per_second")}
             abstained = float(np.isnan(pooled.probability[:, 0]).sum())
-            track.log_metrics(
-                track.side_metrics(figures) | said | {"rows": len(pooled.ts_ns), "abstained": abstained} | dict(extra)
-            )
+            counts = {"rows": len(pooled.ts_ns), "abstained": abstained}
+            track.log_metrics(track.side_metrics(figures) | said | counts | dict(extra))
             _log_pictures(prepared, pooled)
             track.mlflow.log_dict({"curve": run.pretraining["curve"]}, "pretraining.json")
             track.mlflow.log_dict(settings, "config.json")
             if model is not None:
                 track.log_model(model.read_bytes(), model)
-            for result in trained.blocks:
-                with track.node("block", f"block {result.block.index}", fresh=True):
-                    track.log_params(
-                        {"train_until": utc(result.block.train_until_ns), "test_from": utc(result.block.test_from_ns)}
-                    )
-                    track.log_metrics(
-                        track.side_metrics(pool([result], horizon).figures()) | {"rows": len(result.rows)}
-                    )
+            for result in results:
+                name = f"block {result.block.index}"
+                with track.node("block", name, title=f"network {seed} {name}", fresh=True):
+                    block = result.block
+                    track.log_params({"train_until": utc(block.train_until_ns), "test_from": utc(block.test_from_ns)})
+                    found = pool([result], horizon).figures()
+                    track.log_metrics(track.side_metrics(found) | {"rows": len(result.rows)})
         for name, found in rivals.items():
-            with track.node("model", name), track.node("seed", "seed 0", fresh=True):
+            with track.node("model", name), track.node("seed", "seed 0", title=name, fresh=True):
+                track.mlflow.set_tag("squeeze.scored", "test" if test else "validation")
                 track.log_dataset(config.task, run.data_digest)
                 track.log_metrics(track.side_metrics(found))
 
@@ -232,7 +233,7 @@ def table(figures: Mapping[str, Figures]) -> list[dict[str, Any]]:
     """One row per model and side, for people."""
     shown = ("ap", "base_rate", "auc", "brier_skill", "slope", "ece", "episodes")
     return [
-        {"model": name, "side": side} | {k: row[k] for k in shown}
+        {"model": name, "side": side} | {k: round(row[k], 3) for k in shown}
         for name, sides in figures.items()
         for side, row in sides.items()
     ]

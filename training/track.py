@@ -44,6 +44,7 @@ def connect() -> str:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")
     mlflow.set_tracking_uri(uri)
     mlflow.set_experiment(EXPERIMENT)
+    mlflow.set_experiment_tags({"mlflow.experimentKind": "custom_model_development"})  # or the UI opens for chat agents
     return uri
 
 
@@ -66,8 +67,11 @@ def log_metrics(metrics: Mapping[str, float | None]) -> None:
 
 
 @contextmanager
-def node(level: str, name: str, *, fresh: bool = False) -> Iterator[mlflow.ActiveRun]:
-    """A run of the tree, nested in the one that is open: found again by its place, or new."""
+def node(level: str, name: str, *, title: str | None = None, fresh: bool = False) -> Iterator[mlflow.ActiveRun]:
+    """A run of the tree, nested in the one that is open: found again by its place, or new.
+
+    `title` is what the UI shows.
+    """
     parent = mlflow.active_run()
     parent_id = parent.info.run_id if parent else ""
     found = None if fresh else _find(level, name, parent_id)
@@ -75,9 +79,8 @@ def node(level: str, name: str, *, fresh: bool = False) -> Iterator[mlflow.Activ
         with mlflow.start_run(run_id=found, nested=parent is not None) as run:
             yield run
         return
-    with mlflow.start_run(
-        run_name=name, nested=parent is not None, tags={"squeeze.level": level, "squeeze.name": name}
-    ) as run:
+    tags = {"squeeze.level": level, "squeeze.name": name}
+    with mlflow.start_run(run_name=title or name, nested=parent is not None, tags=tags) as run:
         yield run
 
 

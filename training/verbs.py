@@ -48,7 +48,7 @@ def _train(args: Arguments) -> None:
     with progress_bars() as progress:
         prepared, trained, run = pipeline.train_task(config, Lake(args.lake), args.out, progress)
     validation = pipeline.pool(trained.validation, pipeline.watched(config)).figures()
-    pipeline.track_run(prepared, trained, run, validation, {}, {}, None)
+    pipeline.track_run(prepared, trained, run, validation, {}, {}, None, test=False)
     show(args, pipeline.table({"network (validation)": validation}), f"kept in {pipeline.run_folder(args.out, config)}")
 
 

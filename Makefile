@@ -1,0 +1,39 @@
+# Every target does its own set-up in .venv. TORCH says which build of torch to install: see the README for CPU and GPU.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+DATA ?= ../shared/data
+BIN := .venv/bin
+
+.PHONY: demo test real bench check format clean
+
+demo: .venv/ready
+	$(BIN)/squeeze demo
+
+test: .venv/ready
+	$(BIN)/python -m pytest -q
+
+real: .venv/ready
+	$(BIN)/squeeze real configs/hourly-btc-2026.yaml configs/prints-btc-2024.yaml --data $(DATA) $(if $(AFTER),--after $(AFTER))
+
+bench: .venv/ready
+	$(BIN)/python -m tests.benchmarks.bench --json out/bench.json
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/ready
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf out .pytest_cache .mypy_cache .ruff_cache
+
+# torch first and by itself: an open range would bring gigabytes of CUDA packages.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[train,dev]"
+	touch $@
