@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from squeeze.errors import ConfigError, SqueezeError
+from squeeze.spec import utc_ns
 
 Arguments = argparse.Namespace
 
@@ -80,11 +81,12 @@ def _replay(args: Arguments) -> None:
     from squeeze.stream import Stream, replay
 
     stream = Stream(load(args.model))
-    market, start_ns = stream.spec.market, parse_time(args.start)
+    market, start_ns = stream.spec.market, utc_ns(args.start)
     lake, until_ns = Lake(args.lake), parse_time(args.until)
     with telling() as tell:
         tell(f"warming up to {args.start}")
-        stream.warm(read_events(lake, market, parse_time(args.warm_from), start_ns), start_ns)
+        # What becomes known just at the start is part of the step that closes then, which is printed.
+        stream.warm(read_events(lake, market, parse_time(args.warm_from), start_ns), start_ns - 1)
     events = read_events(lake, market, start_ns, until_ns)
     for message in replay(stream, events, stream.spec.signal.clock_seconds):
         if not args.signals_only or isinstance(message, SignalMessage):
@@ -171,12 +173,7 @@ def lake_argument(parser: argparse.ArgumentParser) -> None:
 
 def parse_time(text: str | None) -> int | None:
     """A UTC time from the command line as nanoseconds."""
-    if text is None:
-        return None
-    try:
-        return int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
-    except ValueError:
-        raise ConfigError(f"expected a UTC time like 2026-04-01 or 2026-04-01T07:00, got {text!r}") from None
+    return None if text is None else utc_ns(text)
 
 
 def iso(ns: int) -> str:
@@ -266,6 +263,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     except BrokenPipeError:  # the reader had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a folder where a file should be, no permission, a full disk
+        print(f"squeeze {args.verb}: {error.filename or 'output'}: {error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         return 130
     return 0

@@ -1,12 +1,12 @@
 """What can go wrong, as a tree.
 
-    SqueezeError
-    ├── UserError              the command line prints it as one line and exits with status 2
-    │   ├── ConfigError        a run, mapping or spec that cannot hold
-    │   ├── DataError          a file, row or value that is not what its mapping promises
-    │   ├── LakeError          the lake lacks, or cannot give, what was asked of it
-    │   └── ModelFileError     a model file that is not ours, was altered, or speaks another spec
-    └── StepError              a step that does not follow the last one; the state is left as it was
+SqueezeError
+├── UserError              the command line prints it as one line and exits with status 2
+│   ├── ConfigError        a run, mapping or spec that cannot hold
+│   ├── DataError          a file, row or value that is not what its mapping promises
+│   ├── LakeError          the lake lacks, or cannot give, what was asked of it
+│   └── ModelFileError     a model file that is not ours, was altered, or speaks another spec
+└── StepError              a step that does not follow the last one; the state is left as it was
 """
 
 

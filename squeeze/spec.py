@@ -6,6 +6,8 @@ place.
 """
 
 import hashlib
+import re
+from datetime import UTC, datetime
 from typing import Literal, TypeVar
 
 import msgspec
@@ -14,6 +16,8 @@ from squeeze.errors import ConfigError
 
 SPEC_VERSION = 1
 """Raised whenever a frame computed from the same spec would change; a model of another version is refused."""
+
+TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?(Z|\+00:00)?")
 
 T = TypeVar("T")
 
@@ -43,14 +47,19 @@ class MarketSpec(Strict, frozen=True, kw_only=True):
     """One symbol's inputs and the step clock."""
 
     symbol: str
+    """As the lake calls it."""
     step_seconds: int = 60
     """Length of a step, from 1 s to 1 h; must divide a day."""
     bars: StreamSpec
+    """Bars of the last price, with their volume; the one input that every market must have."""
     mark: StreamSpec | None = None
     """Mark-price bars; without them the mark is taken to be the last price, and frames say so."""
     open_interest: StreamSpec | None = None
+    """Stamps of open interest, each contract counted once."""
     funding: StreamSpec | None = None
+    """Settled funding rates."""
     liquidations: StreamSpec | None = None
+    """Liquidated USD, as prints or as sums; its first kind also gives the labels."""
     gap_reset_hours: float = 24.0
     """A hole in the bars longer than this empties the map and starts the warm-up again."""
     warm_up_hours: float = 336.0
@@ -72,6 +81,7 @@ class MapSpec(Strict, frozen=True, kw_only=True):
     bin_log: float = 5e-4
     """Width of a price bin in log price: 5 basis points."""
     leverages: tuple[float, ...] = (5.0, 10.0, 20.0, 50.0, 100.0)
+    """One bucket of the map for each."""
     prior_weights: tuple[float, ...] = (0.10, 0.15, 0.15, 0.10, 0.05)
     """Share of open interest in each leverage bucket; the rest is never liquidated. The network's mixing layer starts
     here.
@@ -132,6 +142,7 @@ class FrameSpec(Strict, frozen=True, kw_only=True):
     swept_half_lives_minutes: tuple[float, ...] = (15.0, 60.0, 240.0, 1440.0)
     """Memories of the mass the mark went through."""
     open_interest_windows_minutes: tuple[float, ...] = (60.0, 240.0, 1440.0)
+    """Windows over which the change of open interest is taken."""
     liquidation_half_lives_minutes: tuple[float, ...] = (60.0, 360.0, 1440.0)
     """Memories of liquidated USD."""
     liquidation_scale_usd: float = 1e5
@@ -160,7 +171,9 @@ class LabelSpec(Strict, frozen=True, kw_only=True):
     """
 
     name: str
+    """What is predicted, in words; people see it in figures and in `squeeze info`."""
     threshold_usd: float
+    """More than this of one side must be liquidated."""
     horizons_minutes: tuple[int, ...]
     """Rising; P(horizon) rises with it by construction."""
     every_minutes: int
@@ -184,10 +197,13 @@ class SignalSpec(Strict, frozen=True, kw_only=True):
     horizon_minutes: int
     """Whose probability the machine watches."""
     arm_ratio: float = 3.0
+    """A side arms at this many times the base rate."""
     fire_ratio: float = 6.0
+    """... and fires at this many."""
     confirm_seconds: float = 0.0
     """How long the probability must stay over the firing threshold."""
     cooldown_minutes: float = 60.0
+    """Rest after a signal has fired and its horizon is over."""
     clock_seconds: float = 60.0
     """How often the machine looks at its clock in a replay."""
 
@@ -202,11 +218,17 @@ class Spec(Strict, frozen=True, kw_only=True):
     """Everything that a frame, a label and a signal depend on."""
 
     market: MarketSpec
+    """Where the inputs come from, and the step clock."""
     map: MapSpec = MapSpec()
+    """How the liquidation heatmap is kept."""
     frame: FrameSpec = FrameSpec()
+    """What of it, and beside it, the network sees."""
     label: LabelSpec
+    """What is predicted."""
     signal: SignalSpec
+    """What is made of the probabilities."""
     version: int = SPEC_VERSION
+    """Of the spec's meaning; a file that names another is refused."""
 
     def __post_init__(self) -> None:
         require(self.version == SPEC_VERSION, f"this release speaks spec version {SPEC_VERSION}, not {self.version}")
@@ -227,6 +249,31 @@ class Spec(Strict, frozen=True, kw_only=True):
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of the spec's canonical JSON."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
+
+
+def utc_ns(text: str) -> int:
+    """Nanoseconds of a UTC day or time, to the second; `ConfigError` for anything else, another zone included.
+
+    >>> utc_ns("1970-01-02"), utc_ns("1970-01-01T00:01Z")
+    (86400000000000, 60000000000)
+    """
+    try:
+        if TIME.fullmatch(text) is None:
+            raise ValueError(text)
+        seconds = int(datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC).timestamp())
+        if not 0 <= seconds < 2**63 // 10**9:
+            raise ValueError(text)
+    except ValueError:
+        raise ConfigError(f"expected a UTC time like 2025-12-04 or 2025-12-04T07:00, got {text!r}") from None
+    return seconds * 1_000_000_000
+
+
+def require_time(name: str, text: str | None) -> None:
+    """`require` that a key holds a UTC time, or nothing."""
+    try:
+        utc_ns(text or "1970-01-01")
+    except ConfigError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def convert(value: object, kind: type[T], place: str) -> T:

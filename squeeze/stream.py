@@ -156,8 +156,7 @@ class Stream:
 def replay(
     stream: Stream, events: Iterable[AnyEvent], clock_seconds: float, until_ns: int | None = None
 ) -> Iterator[Message]:
-    """Drive a stream with recorded events: each is heard when it became known, the clock looks every `clock_seconds`.
-    """
+    """Drive a stream with recorded events: each is heard once known, the clock looks every `clock_seconds`."""
     tick_ns = round(clock_seconds * 1_000_000_000)
     now_ns: int | None = None
     for event in events:

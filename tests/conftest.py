@@ -1,4 +1,4 @@
-"""What several tests share: where the recordings are."""
+"""What several tests share: where the recordings are, and one small run, simulated and trained once."""
 
 from pathlib import Path
 
@@ -12,3 +12,27 @@ def recordings() -> Path:
     if not RECORDINGS.is_dir():
         pytest.skip(f"the recordings are absent: no folder {RECORDINGS}")
     return RECORDINGS
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory):
+    """A simulated market as `small.Market`: recording, lake and config."""
+    from small import Market, record, write_config
+
+    folder = tmp_path_factory.mktemp("small")
+    mapping, lake = record(folder)
+    path = folder / "small.yaml"
+    return Market(path, write_config(path), mapping, lake)
+
+
+@pytest.fixture(scope="session")
+def finished(small, tmp_path_factory):
+    """The small run as `small.Finished`: trained, kept and exported. Nobody may change it."""
+    from small import Finished
+    from training import pipeline
+
+    out = tmp_path_factory.mktemp("out")
+    prepared, trained, run = pipeline.train_task(small.config, small.lake, out)
+    folder, model = pipeline.run_folder(out, small.config), out / "small.onnx"
+    pipeline.export_block(run, folder, -1, model, {"validation_long_ap": 0.5}, 200)
+    return Finished(prepared, trained, run, out, folder, model, pipeline.card_of(run, -1, {"validation_long_ap": 0.5}))

@@ -1,6 +1,7 @@
 """Slow, obvious twins of what must be fast: they judge it, and nothing else imports them."""
 
 import math
+from itertools import pairwise
 from statistics import NormalDist
 
 import numpy as np
@@ -96,8 +97,10 @@ class NaiveMap:
         self.already_gone[:] = 0.0
         return self.bound()
 
-    def deposit(self, side: int, bucket: int, leverage: float, entry: int, coins: float, mark: int, days: float) -> None:
-        """Shift by ln(LP / EP), smear by a normal cut at three deviations; what lands on the crossed side is dropped."""
+    def deposit(
+        self, side: int, bucket: int, leverage: float, entry: int, coins: float, mark: int, days: float
+    ) -> None:
+        """Shift by ln(LP / EP), smear by a normal cut at three deviations, drop what lands on the crossed side."""
         s = 1 if side == 0 else -1
         shift = math.log((1 - s / leverage) / (1 - s * self.spec.maintenance)) / self.spec.bin_log
         deviation = max(0.5, self.spec.smear * abs(shift))
@@ -190,7 +193,7 @@ def one_sided(bars: list[tuple[float, ...]], spec: FrameSpec, step_seconds: int)
     opens, highs, lows, closes = ([math.log(bar[i]) for bar in bars] for i in range(4))
     volumes = [bar[4] for bar in bars]
     spans = list(zip(highs, lows, strict=True))
-    returns = [b - a for a, b in zip(closes, closes[1:], strict=False)]
+    returns = [b - a for a, b in pairwise(closes)]
     n = len(bars)
     fast, slow = (math.sqrt(range_variance(steps(w))) + 1e-6 for w in spec.sigma_windows_minutes)
     hour, skip = math.sqrt(steps(60)), steps(spec.fresh_skip_minutes)

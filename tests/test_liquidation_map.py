@@ -103,11 +103,29 @@ def test_opens_closes_sweeps_and_the_bound_account_for_all_mass(mode):
 
 
 def test_liquidation_prices_lie_where_domain_md_says():
-    # domain.md §3.1: Bybit BTC (maintenance .5 %, close fee .055 %), OKX (.4 + .05 %) and Binance BTC (.4 %), long / short in %.
+    # domain.md §3.1, BTC, long / short in %: Bybit (maintenance and fee .555 %), OKX (.45 %), Binance (.4 %).
     table = {
-        0.00555: {5.0: (-19.55, 19.34), 10.0: (-9.50, 9.39), 20.0: (-4.47, 4.42), 50.0: (-1.45, 1.44), 100.0: (-0.45, 0.44)},
-        0.0045: {5.0: (-19.64, 19.46), 10.0: (-9.59, 9.51), 20.0: (-4.57, 4.53), 50.0: (-1.56, 1.54), 100.0: (-0.55, 0.55)},
-        0.0040: {5.0: (-19.68, 19.52), 10.0: (-9.64, 9.56), 20.0: (-4.62, 4.58), 50.0: (-1.61, 1.59), 100.0: (-0.60, 0.60)},
+        0.00555: {
+            5.0: (-19.55, 19.34),
+            10.0: (-9.50, 9.39),
+            20.0: (-4.47, 4.42),
+            50.0: (-1.45, 1.44),
+            100.0: (-0.45, 0.44),
+        },
+        0.0045: {
+            5.0: (-19.64, 19.46),
+            10.0: (-9.59, 9.51),
+            20.0: (-4.57, 4.53),
+            50.0: (-1.56, 1.54),
+            100.0: (-0.55, 0.55),
+        },
+        0.0040: {
+            5.0: (-19.68, 19.52),
+            10.0: (-9.64, 9.56),
+            20.0: (-4.62, 4.58),
+            50.0: (-1.61, 1.59),
+            100.0: (-0.60, 0.60),
+        },
     }
     for maintenance, distances in table.items():
         bins, _ = shifts(MapSpec(leverages=tuple(distances), maintenance=maintenance))
@@ -229,7 +247,7 @@ def test_a_sweep_takes_only_what_was_crossed_and_the_border_bin_by_its_part():
     before = heat.mass.copy()
     low, high = price_at(19_990.25), price_at(20_003.75)
     swept, _ = heat.step((low, high, price_at(mark)), (low, high), 0.0, 0.0, NAN, 3.0, MINUTE_DAYS)
-    # Longs: bins 19,991 to 19,999 whole, three quarters of 19,990. Shorts: 20,001 and 20,002 whole, three quarters of 20,003.
+    # Longs: bins 19,991 to 19,999 whole, ¾ of 19,990. Shorts: 20,001 and 20,002 whole, ¾ of 20,003.
     np.testing.assert_allclose(swept[:, 2], [0.95 * 9.75, 0.95 * 2.75])
     assert swept[:, [0, 1, 3, 4]].sum() == 0
     np.testing.assert_allclose(heat.mass[0, 2, here - 9 : here], 0.05)

@@ -12,14 +12,29 @@ from squeeze.market.steps import SILENT, Candle, StepBuilder, candle, steps
 
 def bar(minute: float, close: float = 10.0, lag_s: int = 0, **more) -> Bar:
     end = round(minute * MINUTE_NS)
-    fields = {"open": close, "high": close + 1, "low": close - 1, "close": close, "volume_base": 3.0, "taker_buy_base": 1.0}
-    fields |= {"venue": "v", "symbol": "S", "event_ns": end, "known_at_ns": end + lag_s * SECOND_NS, "cadence_ns": MINUTE_NS}
+    fields = {
+        "open": close,
+        "high": close + 1,
+        "low": close - 1,
+        "close": close,
+        "volume_base": 3.0,
+        "taker_buy_base": 1.0,
+    }
+    fields |= {
+        "venue": "v",
+        "symbol": "S",
+        "event_ns": end,
+        "known_at_ns": end + lag_s * SECOND_NS,
+        "cadence_ns": MINUTE_NS,
+    }
     return Bar(**(fields | more))
 
 
 def stamp(minute: float, coins: float, lag_s: int = 60, venue: str = "v") -> OpenInterest:
     at = round(minute * MINUTE_NS)
-    return OpenInterest(venue=venue, symbol="S", event_ns=at, known_at_ns=at + lag_s * SECOND_NS, open_interest_base=coins)
+    return OpenInterest(
+        venue=venue, symbol="S", event_ns=at, known_at_ns=at + lag_s * SECOND_NS, open_interest_base=coins
+    )
 
 
 def built(*events, length: int = MINUTE_NS) -> StepBuilder:
@@ -71,7 +86,9 @@ def test_venues_and_kinds_of_price_are_compared_only_with_their_own():
     assert builder.repeated == 0
 
 
-@pytest.mark.parametrize(("bars", "partial"), [([1, 2, 3, 4, 5], False), ([1, 2, 3, 5], True), ([5], True), ([], False)])
+@pytest.mark.parametrize(
+    ("bars", "partial"), [([1, 2, 3, 4, 5], False), ([1, 2, 3, 5], True), ([5], True), ([], False)]
+)
 def test_bars_that_do_not_cover_the_step_make_it_partial(bars, partial):
     step = built(*(bar(m) for m in bars), length=5 * MINUTE_NS).close(5 * MINUTE_NS)
     assert bool(step.venue("v").quality & Quality.PARTIAL) is partial

@@ -60,7 +60,7 @@ def predict(prepared: Prepared, block: Block, name: str) -> np.ndarray:
     for side in range(2):
         for horizon in range(truth.shape[2]):
             y = truth[train, side, horizon]
-            if make is None or y.all() or not y.any():
+            if make is None or y.all() or not y.any() or not known.any():
                 out[known, side, horizon] = y.mean()
                 continue
             x, z = (_filled(scalars[at[rows], side][:, columns], name) for rows in (train, test[known]))

@@ -9,24 +9,32 @@ import numpy as np
 import yaml
 
 from squeeze.errors import ConfigError
-from squeeze.spec import MarketSpec, Spec, Strict, convert, require
+from squeeze.market.partitions import NAME
+from squeeze.spec import MarketSpec, Spec, Strict, convert, require, require_time, utc_ns
 
 
 class SeriesSpec(Strict, frozen=True, kw_only=True):
     """One more symbol to pre-train on: its bars and nothing else."""
 
     symbol: str
+    """As the lake calls it; the venue is that of the task's own bars."""
     start: str | None = None
     """UTC day to begin at; null for the first that is recorded."""
     until: str | None = None
     """UTC day to end at; null for the end of pre-training."""
+
+    def __post_init__(self) -> None:
+        require_time("start", self.start)
+        require_time("until", self.until)
 
 
 class SplitSpec(Strict, frozen=True, kw_only=True):
     """Walk-forward: the last `test_share` of the rows, cut into `blocks` by time."""
 
     blocks: int = 5
+    """How many test blocks, each with a head of its own."""
     test_share: float = 0.6
+    """Share of the rows, the last ones, that test blocks cover."""
     purge_minutes: int = 60
     """A training row's label interval ends at least this long before its block begins."""
 
@@ -47,9 +55,15 @@ class NetworkSpec(Strict, frozen=True, kw_only=True):
     static: tuple[int, int] = (64, 40)
     """Widths of the branch that takes the scalars without memory."""
     trunk: int = 32
+    """Width of the layer that joins the two before the scores."""
     dropout: float = 0.2
+    """Share of values dropped in the static branch and before the trunk, while training."""
     learn_leverage_weights: bool = True
     """Refine the leverage mixing layer from its prior, or freeze it."""
+
+    def __post_init__(self) -> None:
+        require(min(self.encoded, self.hidden, *self.static, self.trunk) >= 1, "widths are at least 1")
+        require(0 <= self.dropout < 1, "dropout lies between 0 and 1")
 
 
 class PretrainSpec(Strict, frozen=True, kw_only=True):
@@ -68,6 +82,7 @@ class PretrainSpec(Strict, frozen=True, kw_only=True):
     validation_share: float = 0.15
     """The last part of the time before `until`, for early stopping alone."""
     epochs: int = 12
+    """Times that every training frame is seen, at most."""
     patience: int = 3
     """Epochs without a better validation loss before stopping."""
     chunk: int = 64
@@ -77,14 +92,20 @@ class PretrainSpec(Strict, frozen=True, kw_only=True):
     lanes: int = 32
     """Lanes side by side in a batch."""
     learning_rate: float = 2e-3
+    """AdamW's; the schedule rises to half as much again and falls to nothing."""
     weight_decay: float = 1e-2
+    """AdamW's."""
 
     def __post_init__(self) -> None:
+        require_time("until", self.until)
         require(len(self.quantiles) == len(self.exceedance_weights) > 0, "as many exceedance_weights as quantiles")
         require(0 < self.validation_share < 0.5, "validation_share lies between 0 and 0.5")
         require(
-            self.lane % self.chunk == 0 and min(self.chunk, self.lanes, self.epochs) >= 1, "lane must be whole chunks"
+            min(self.chunk, self.lane, self.lanes, self.epochs) >= 1, "chunk, lane, lanes and epochs are at least 1"
         )
+        require(self.lane % self.chunk == 0, "lane must be whole chunks")
+        require(self.learning_rate > 0 and self.weight_decay >= 0, "learning_rate must be positive")
+        require(all(0 < q < 1 for q in self.quantiles), "quantiles lie between 0 and 1")
 
 
 class HeadSpec(Strict, frozen=True, kw_only=True):
@@ -97,24 +118,43 @@ class HeadSpec(Strict, frozen=True, kw_only=True):
     clip: float = 5.0
     """Standardised inputs are clipped here."""
 
+    def __post_init__(self) -> None:
+        require(self.inverse_penalty > 0 and self.clip > 0, "inverse_penalty and clip are positive")
+
 
 class RunConfig(Strict, frozen=True, kw_only=True):
     """One task, from lake to model file."""
 
     task: str
+    """Names the run's folder and its node in the tracker; a referee knows its tasks by it."""
     spec: Spec
+    """What frames, labels and signals depend on; stored in the model file."""
     imports: tuple[str, ...] = ()
     """Mappings to import, in this order, relative to the folder of this file."""
     start: str | None = None
     """UTC day at which the symbol's history begins; null for the first that is recorded."""
     until: str | None = None
+    """UTC day at which it ends; null for the last that is recorded."""
     series: tuple[SeriesSpec, ...] = ()
+    """Further symbols to pre-train on."""
     splits: SplitSpec = SplitSpec()
+    """How rows are cut into training and test."""
     network: NetworkSpec = NetworkSpec()
+    """Widths of the network."""
     pretrain: PretrainSpec
+    """The stage that needs no labels."""
     head: HeadSpec = HeadSpec()
+    """The stage that does."""
     seed: int = 0
+    """Of the weights' start, of dropout and of the order of lanes."""
     licence: str = "unknown: see the data's source"
+    """What may be done with a model trained on these data; goes into its card."""
+
+    def __post_init__(self) -> None:
+        require(NAME.fullmatch(self.task) is not None, f"task {self.task!r} may have letters, digits and + . _ -")
+        require_time("start", self.start)
+        require_time("until", self.until)
+        require(self.spec.frame.price_bins % 8 == 0, "spec.frame.price_bins must be a multiple of 8 for this network")
 
     def markets(self) -> list[tuple[MarketSpec, int | None, int | None]]:
         """The task's own market first, then the pre-training series, each with its range in ns."""
@@ -138,12 +178,7 @@ def day_ns(text: str | None) -> int | None:
     >>> day_ns("1970-01-02")
     86400000000000
     """
-    if text is None:
-        return None
-    try:
-        return int(np.datetime64(text.removesuffix("Z"), "ns").astype(np.int64))
-    except ValueError:
-        raise ConfigError(f"expected a UTC time like 2025-12-04 or 2025-12-04T07:00, got {text!r}") from None
+    return None if text is None else utc_ns(text)
 
 
 def utc(ns: int) -> str:
@@ -158,11 +193,15 @@ def utc(ns: int) -> str:
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """A run from a YAML file, with `key.sub=value` overrides; `ConfigError` names the file and the key."""
     try:
-        parsed = yaml.safe_load(Path(path).read_text())
+        parsed = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is no text") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: is no YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(parsed, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {'nothing' if parsed is None else parsed!r:.60}")
     for override in overrides:
         _override(parsed, override)
     return convert(_plain(parsed), RunConfig, str(path))
@@ -177,7 +216,10 @@ def _override(parsed: Any, override: str) -> None:
         parsed = parsed.setdefault(name, {})
         if not isinstance(parsed, dict):
             raise ConfigError(f"--set {override}: {name} holds no keys")
-    parsed[last] = yaml.safe_load(value)
+    try:
+        parsed[last] = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise ConfigError(f"--set {override}: {value!r} is no YAML") from None
 
 
 def _plain(value: Any) -> Any:

@@ -123,10 +123,12 @@ class SequenceData(lightning.LightningDataModule):
             length_ns = int(examples.closes_ns[1] - examples.closes_ns[0])
             horizons = [h * 60_000_000_000 // length_ns for h in horizons_minutes]
             reach_ns = max(horizons) * length_ns
-            targets = proxies(examples, horizons, spec.quantiles, until_ns)
             seen, closes = np.flatnonzero(examples.seen), examples.closes_ns
             in_train = seen[closes[seen] + reach_ns <= tail_ns]
             in_tail = seen[(closes[seen] > tail_ns) & (closes[seen] + reach_ns <= until_ns)]
+            if len(in_train) + len(in_tail) < 2:
+                continue
+            targets = proxies(examples, horizons, spec.quantiles, until_ns)
             if len(in_train) > 1:
                 self.train_sequences.append(Sequence(examples, targets, in_train))
             if len(in_tail) > 1:

@@ -45,7 +45,7 @@ def reliability(
     """
     said = np.isfinite(probability)
     truth, probability = truth[said].astype(float), probability[said].astype(float)
-    borders = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1])) if probability.size else []
+    borders = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)))[1:-1] if probability.size else []
     place = np.searchsorted(borders, probability, side="left")
     groups = [place == group for group in np.unique(place)]
     predicted = np.array([probability[group].mean() for group in groups])

@@ -120,8 +120,11 @@ def _fold(
 ) -> None:
     state = MarketState(spec)
     counted = lake.columns_of(spec.market.bars, spec.market.symbol, start_ns, until_ns)
-    first = min(int(c["known_at_ns"][0]) for c in counted.values() if len(c["known_at_ns"]))
-    last = max(int(c["known_at_ns"][-1]) for c in counted.values() if len(c["known_at_ns"]))
+    known = [c["known_at_ns"] for c in counted.values() if len(c["known_at_ns"])]
+    if not known:
+        kinds = " or ".join(spec.market.bars.kinds)
+        raise LakeError(f"{lake.root}: no {kinds} of {spec.market.symbol} in the range that the run asks for")
+    first, last = min(int(k[0]) for k in known), max(int(k[-1]) for k in known)
     total = (last - first) // state.length_ns + 2
     with whole(folder) as part:
         part.mkdir()

@@ -52,9 +52,10 @@ def _from_sums(recorded: dict[str, np.ndarray], spec: Spec) -> Rows:
     if (recorded["cadence_ns"] != cadence_ns).any() or any(h % cadence_ns for h in horizons_ns):
         raise DataError(f"label {spec.label.name}: horizons must be whole intervals of {cadence_name(cadence_ns)}")
     opens = recorded["event_ns"] - cadence_ns
+    usd = np.stack([recorded["long_usd"], recorded["short_usd"]], axis=1)
     order = np.argsort(opens)
-    opens = opens[order]
-    usd = np.stack([recorded["long_usd"], recorded["short_usd"]], axis=1)[order]
+    order = order[np.isfinite(usd[order]).all(axis=1)]  # NaN was not recorded
+    opens, usd = opens[order], usd[order]
     needed = horizons_ns[-1] // cadence_ns
     first = np.arange(len(opens) - needed + 1)
     complete = opens[first + needed - 1] - opens[first] == (needed - 1) * cadence_ns

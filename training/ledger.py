@@ -32,7 +32,7 @@ def look(ledger: Path, run: Run, command: str, ap: dict[str, float], after: str 
 
 
 def _show(readme: Path, looks: list[dict[str, Any]]) -> None:
-    if not readme.exists() or BEGIN not in (text := readme.read_text()):
+    if not readme.exists() or BEGIN not in (text := readme.read_text()) or END not in text:
         return
     rows = ["| # | when | task | commit | weights | AP long | AP short |", "|---|---|---|---|---|---|---|"]
     for number, line in enumerate(looks, 1):

@@ -79,7 +79,13 @@ def baseline_pools(prepared: Prepared, results: list[BlockResult], progress: Pro
     for name in baselines.BASELINES:
         replaced = [
             BlockResult(
-                r.block, r.head, r.rows, baselines.predict(prepared, r.block, name), r.base_rates, r.trained_rows
+                r.block,
+                r.head,
+                r.rows,
+                baselines.predict(prepared, r.block, name),
+                r.base_rates,
+                r.trained_rows,
+                r.degraded,
             )
             for r in results
         ]
@@ -112,7 +118,7 @@ def card_of(run: runs.Run, block: int, scores: Mapping[str, float]) -> ModelCard
         scalar_names=run.scalar_names,
         masked_scalars=run.masked_scalars,
         hidden=run.config.network.hidden,
-        degraded=run.degraded,
+        degraded=record.degraded,
         base_rates=runs.base_rates(record),
         trained_from=run.config.start or "the first bar",
         trained_until=utc(record.block.train_until_ns + horizons_ns),

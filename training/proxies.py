@@ -48,10 +48,11 @@ def proxies(examples: Examples, horizons_steps: list[int], quantiles: tuple[floa
     for h in range(len(horizons_steps)):
         levels = np.quantile(swept_ahead[fit, :, h], quantiles)
         exceeds[:, :, h] = swept_ahead[:, :, h, None] > levels
+        unit = levels[0] or swept_ahead[fit, :, h].mean() or 1.0  # where sweeps are rare the first quantile is zero
         logs = np.stack(
-            [np.log(swept_ahead[:, :, h] / levels[0] + SOFTENING), np.log(excursion[:, :, h] + LEAST_MOVE)], axis=2
+            [np.log(swept_ahead[:, :, h] / unit + SOFTENING), np.log(excursion[:, :, h] + LEAST_MOVE)], axis=2
         )
-        graded[:, :, h] = (logs - logs[fit].mean(axis=(0, 1))) / logs[fit].std(axis=(0, 1))
+        graded[:, :, h] = (logs - logs[fit].mean(axis=(0, 1))) / np.maximum(logs[fit].std(axis=(0, 1)), 1e-6)
     graded[~known] = 0.0
     exceeds[~known] = 0.0
     return Proxies(exceeds, graded, known)

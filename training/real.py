@@ -21,6 +21,7 @@ from squeeze.files import whole
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake, read_events
 from squeeze.predictor import Prediction, load
+from squeeze.spec import utc_ns
 from squeeze.state import Degraded, flag_names
 from squeeze.stream import Stream
 from training import ledger, pipeline, track
@@ -39,6 +40,8 @@ def real(
     referee = referee or data.parent / "benchmark" / "referee.py"
     if not referee.is_file():
         raise UserError(f"{referee}: no referee here; say where with --referee")
+    if after is not None:
+        utc_ns(after)
     loaded = [(path, load_config(path, overrides)) for path in configs]
     rows: list[dict[str, Any]] = []
     for path, config in loaded:
@@ -68,8 +71,8 @@ def _task(
     abstained = write_predictions(trained, pipeline.watched(config), predicted)
     report = _score(referee, config.task, data, predicted, scored, after)
     sides = {side: report["sides"][side] for side in SIDES}
-    count = ledger.look(looks, run, "real", {side: row["model"]["ap"] for side, row in sides.items()}, after)
     figures = _tracked(sides)
+    count = ledger.look(looks, run, "real", {side: row["ap"] for side, row in figures.items() if "ap" in row}, after)
     folder = pipeline.run_folder(out, config)
     differences = pipeline.export_block(
         run, folder, -1, model, {f"test_{k}": v for k, v in track.side_metrics(figures).items()}, 2000
@@ -152,11 +155,14 @@ def _compare(stream: Stream, expected: dict[int, np.ndarray], worst: float, seen
 
 
 def _tracked(sides: dict[str, Any]) -> pipeline.Figures:
-    """The referee's figures of the model under the tracker's names."""
+    """The referee's figures of the model under the tracker's names; few where a side has no positive, or no negative,
+    among the rows that were scored.
+    """
     found = {}
     for side, row in sides.items():
-        gain = dict(zip(("ap_gain", "ap_gain_low", "ap_gain_high"), row["model"]["ap_gain"], strict=True))
-        found[side] = row["model"] | gain | {"base_rate": row["base_rate"], "episodes": row["episodes"]}
+        model = row.get("model", {})
+        gain = dict(zip(("ap_gain", "ap_gain_low", "ap_gain_high"), model.get("ap_gain", ()), strict=False))
+        found[side] = model | gain | {"base_rate": row["base_rate"], "episodes": row["episodes"]}
     return found
 
 
@@ -167,12 +173,12 @@ def _rival(sides: dict[str, Any], name: str) -> pipeline.Figures:
 
 
 def _row(task: str, side: str, row: dict[str, Any]) -> dict[str, Any]:
-    model, reference = row["model"], row["reference"]
-    gain, low, high = model["ap_gain"]
+    model, reference = row.get("model", {}), row["reference"]
+    gain, low, high = model.get("ap_gain", (np.nan,) * 3)
     return {
-        "task": task, "side": side, "ap": model["ap"], "reference": reference["ap"],
-        "gain": f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]", "auc": model["auc"], "brier_skill": model["brier_skill"],
-        "slope": model["slope"], "episodes": row["episodes"],
+        "task": task, "side": side, "ap": model.get("ap"), "reference": reference.get("ap"),
+        "gain": f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]",
+        **{name: model.get(name) for name in ("auc", "brier_skill", "slope")}, "episodes": row["episodes"],
         "verdict": "inconclusive: under 50 episodes" if row["inconclusive"] else ("better" if low > 0 else "not shown"),
     }  # fmt: skip
 

@@ -34,6 +34,8 @@ class BlockRecord(msgspec.Struct, frozen=True):
     block: Block
     trained_rows: int
     base_rates: tuple[tuple[float, ...], ...]
+    degraded: int
+    """Union of the `Degraded` flags of its training frames."""
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -78,7 +80,10 @@ def save(prepared: Prepared, trained: Trained, folder: Path) -> Run:
         tuple(n for n, k in zip(own.scalar_names, kept, strict=True) if not k),
         int(np.bitwise_or.reduce(own.degraded[own.seen])),
         trained.pretraining,
-        tuple(BlockRecord(r.block, r.trained_rows, tuple(map(tuple, r.base_rates.tolist()))) for r in trained.blocks),
+        tuple(
+            BlockRecord(r.block, r.trained_rows, tuple(map(tuple, r.base_rates.tolist())), r.degraded)
+            for r in trained.blocks
+        ),
     )
     with whole(folder) as part:
         part.mkdir()
@@ -98,6 +103,8 @@ def load(folder: Path) -> Run:
         raise DataError(f"{folder}: no finished training here; run `squeeze train` first") from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"{folder}/run.json: written by another release: {error}") from None
+    except msgspec.DecodeError as error:
+        raise DataError(f"{folder}/run.json: cannot be read: {error}") from None
 
 
 def load_step(run: Run, folder: Path, block: int) -> StepModel:

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from squeeze.cli import Arguments, Verb, lake_argument, progress_bars, show
+from squeeze.errors import ConfigError
 
 
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,6 +89,8 @@ def _export(args: Arguments) -> None:
     config = load_config(args.config, tuple(args.set))
     folder = pipeline.run_folder(args.out, config)
     run = runs.load(folder)
+    if not -len(run.blocks) <= args.block < len(run.blocks):
+        raise ConfigError(f"--block: the run has blocks 0 to {len(run.blocks) - 1}, got {args.block}")
     scores = {
         f"validation_{k}": v for k, v in side_metrics(pipeline.stored_pool(run, folder, test=False).figures()).items()
     }

@@ -13,6 +13,7 @@ from torch import nn
 
 from squeeze.errors import ConfigError, DataError
 from squeeze.market.lake import Lake
+from squeeze.state import MarketState
 from training.config import RunConfig, SplitSpec, day_ns
 from training.data import SequenceData
 from training.examples import Examples, Progress, build, silent
@@ -57,6 +58,8 @@ class BlockResult:
     base_rates: np.ndarray
     """(side, horizon), on the training rows."""
     trained_rows: int
+    degraded: int
+    """Union of the `Degraded` flags that its training frames show; it abstains on a frame with any other."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +76,8 @@ class Trained:
 
 def prepare(config: RunConfig, lake: Lake, out: Path, progress: Progress = silent) -> Prepared:
     """Fold all series of a run into frames and join the task's rows to theirs."""
+    if unknown := set(config.head.scalars) - set(names := MarketState(config.spec).scalar_names):
+        raise ConfigError(f"head.scalars: no scalar is called {sorted(unknown)}; there are {', '.join(names)}")
     series = [
         build(lake, config.spec, market, start, until, out, progress) for market, start, until in config.markets()
     ]
@@ -121,10 +126,7 @@ def scores_over(network: SqueezeNetwork, examples: Examples, chunk: int = 4096) 
 def fit_block(prepared: Prepared, scores: np.ndarray, block: Block) -> BlockResult:
     """Refit the head on what the block may know, and predict its rows."""
     config, own = prepared.config, prepared.own
-    names = own.scalar_names
-    if unknown := set(config.head.scalars) - set(names):
-        raise ConfigError(f"head.scalars: no scalar is called {sorted(unknown)}; there are {', '.join(names)}")
-    picked = [names.index(n) for n in config.head.scalars]
+    picked = [own.scalar_names.index(n) for n in config.head.scalars]
     ts = prepared.rows.ts_ns
     train = np.flatnonzero(block.trains(ts) & (prepared.positions >= 0))
     test = np.flatnonzero(block.tests(ts))
@@ -136,12 +138,14 @@ def fit_block(prepared: Prepared, scores: np.ndarray, block: Block) -> BlockResu
     truth = prepared.rows.truth
     head = fit_head(scores[at], own.scalars[at], truth[train], config.head, picked)
     probabilities = np.full((len(test), *truth.shape[1:]), np.nan, np.float32)
-    seen = prepared.positions[test] >= 0
+    degraded = int(np.bitwise_or.reduce(own.degraded[own.seen & (own.closes_ns <= block.train_until_ns)]))
+    poorer = (own.degraded[prepared.positions[test]] & ~degraded) != 0
+    seen = (prepared.positions[test] >= 0) & ~poorer
     at = prepared.positions[test][seen]
     with torch.no_grad():
         probabilities[seen] = head(torch.from_numpy(scores[at]), torch.from_numpy(own.scalars[at])).numpy()
     rates = truth[block.trains(ts)].mean(axis=0)
-    return BlockResult(block, head, prepared.rows.where(test), probabilities, rates, len(train))
+    return BlockResult(block, head, prepared.rows.where(test), probabilities, rates, len(train), degraded)
 
 
 def walk(prepared: Prepared, progress: Progress = silent) -> Trained:

@@ -63,7 +63,7 @@ class FlowScalars:
             own = np.log1p(self.liquidated_usd / self.spec.liquidation_scale_usd)
             out[:, :memories] = own
             out[:, memories : 2 * memories] = own[::-1]
-            out[:, 2 * memories] = math.log1p((close_ns - liquidation_ns) / 60e9)
+            out[:, 2 * memories] = math.log1p(max(close_ns - liquidation_ns, 0.0) / 60e9)
         at = 2 * memories + 1
         for window in self.oi_windows:
             out[:, at] = np.log(self.open_interest[-1] / self.open_interest[-1 - window])

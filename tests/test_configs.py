@@ -1,0 +1,149 @@
+"""Every YAML that ships, and what a wrong one gets to hear."""
+
+import ast
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import yaml
+from small import SMALL
+
+import squeeze.spec
+import training.config
+from squeeze.cli import Verb
+from squeeze.errors import ConfigError
+from squeeze.market.mapping import load_mapping
+from squeeze.spec import Strict, utc_ns
+from squeeze.state import MarketState
+from training.config import load_config
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+RUNS = sorted(CONFIGS.glob("*.yaml"))
+MAPPINGS = sorted((CONFIGS / "import").glob("*.yaml"))
+
+
+def name_of(path):
+    return path.stem
+
+
+def test_every_yaml_is_a_run_or_a_mapping():
+    assert set(CONFIGS.rglob("*.y*ml")) == {*RUNS, *MAPPINGS}
+
+
+@pytest.mark.parametrize("path", RUNS, ids=name_of)
+def test_every_run_is_parsed_and_its_imports_exist(path):
+    config = load_config(path)
+    assert all((path.parent / name).is_file() for name in config.imports)
+    assert config.task == path.stem
+
+
+@pytest.mark.parametrize("path", RUNS, ids=name_of)
+def test_every_scalar_that_a_head_asks_for_exists(path):
+    config = load_config(path)
+    assert set(config.head.scalars) <= set(MarketState(config.spec).scalar_names)
+
+
+@pytest.mark.parametrize("path", MAPPINGS, ids=name_of)
+def test_every_mapping_is_parsed(path):
+    assert load_mapping(path).files
+
+
+@pytest.mark.parametrize("entry", entry_points(group="squeeze.verbs"), ids=lambda entry: entry.name)
+def test_every_entry_point_is_a_verb(entry):
+    assert isinstance(entry.load(), Verb)
+
+
+def changed(path, value, **where):
+    """The small run with one key set, as a file."""
+    config = yaml.safe_load(yaml.safe_dump(SMALL))
+    *names, last = path.split(".")
+    part = config
+    for name in names:
+        part = part.setdefault(name, {})
+    part[last] = value
+    return config
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("spec.market.stepseconds", 60, "stepseconds"),
+        ("colour", "red", "colour"),
+        ("spec.market.step_seconds", "sixty", "$.spec.market.step_seconds"),
+        ("spec.market.step_seconds", 7, "must divide a day"),
+        ("spec.label.horizons_minutes", [60, 15], "must rise"),
+        ("spec.label.threshold_usd", -1.0, "threshold_usd is positive"),
+        ("spec.signal.horizon_minutes", 30, "one of the label's horizons"),
+        ("spec.frame.price_bins", 20, "multiple of 8"),
+        ("spec.frame.zone_quantile", None, "$.spec.frame.zone_quantile"),
+        ("spec.version", 99, "spec version"),
+        ("splits.test_share", 1.5, "$.splits"),
+        ("pretrain.until", "next year", "expected a UTC time"),
+        ("pretrain.until", "2025-01-05T00:00+02:00", "expected a UTC time"),
+        ("pretrain.lane", 100, "whole chunks"),
+        ("pretrain.quantiles", [0.9], "as many exceedance_weights"),
+        ("start", "NaT", "expected a UTC time"),
+        ("task", "../elsewhere", "task '../elsewhere'"),
+        ("network.hidden", 0, "at least 1"),
+    ],
+)
+def test_a_key_that_cannot_hold_is_named_with_its_file(tmp_path, key, value, said):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(changed(key, value)))
+    with pytest.raises(ConfigError, match=r"^\S*run\.yaml: [^\n]*$") as caught:
+        load_config(path)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"- a\n", b"just words", b"a: [", b"\xff\xfe\x00", b"null"])
+def test_a_file_that_is_no_run_is_refused_in_one_line(tmp_path, content):
+    path = tmp_path / "run.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"^\S*run\.yaml: [^\n]+$"):
+        load_config(path, ("seed=1",))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read"):
+        load_config(tmp_path / "absent.yaml")
+
+
+def test_an_override_replaces_a_key_at_any_depth(small):
+    config = load_config(small.config_path, ("seed=7", "spec.market.warm_up_hours=1.5", "start=2025-01-02"))
+    assert (config.seed, config.spec.market.warm_up_hours, config.start) == (7, 1.5, "2025-01-02")
+
+
+@pytest.mark.parametrize("override", ["seed", "sede=1", "spec.markt.symbol=X", "seed.x=1", "seed=[", "seed=soon"])
+def test_an_override_that_fits_nothing_is_refused_in_one_line(small, override):
+    with pytest.raises(ConfigError, match=r"\A[^\n]+\Z"):
+        load_config(small.config_path, (override,))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "NaT", "now", "2025", "2025-13-01", "2025-02-30", "2025-01-01 10", "2025-01-01T10:00+01:00", "1890-01-01", "1e9"],
+)  # fmt: skip
+def test_only_a_utc_time_is_a_time(text):
+    with pytest.raises(ConfigError, match="expected a UTC time"):
+        utc_ns(text)
+
+
+def test_a_time_in_utc_may_say_so_or_not():
+    assert (
+        len({utc_ns(f"2025-01-01T00:00{zone}") for zone in ("", "Z", "+00:00", ":00Z")} | {utc_ns("2025-01-01")}) == 1
+    )
+
+
+@pytest.mark.parametrize("module", [squeeze.spec, training.config], ids=lambda module: module.__name__)
+def test_every_key_has_a_sentence(module):
+    tree = ast.parse(Path(module.__file__).read_text())
+    silent = []
+    for made in (n for n in tree.body if isinstance(n, ast.ClassDef) and issubclass(getattr(module, n.name), Strict)):
+        for this, after in zip(made.body, [*made.body[1:], None], strict=True):
+            if isinstance(this, ast.AnnAssign) and not is_sentence(after):
+                silent.append(f"{made.name}.{this.target.id}")
+    assert silent == []
+
+
+def is_sentence(node):
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
