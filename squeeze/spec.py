@@ -245,6 +245,10 @@ class Spec(Strict, frozen=True, kw_only=True):
             self.map.open_interest == "volume" or self.market.open_interest is not None,
             "map.open_interest: stamps needs market.open_interest",
         )
+        require(
+            self.frame.zone_reach_log <= 1000 * self.map.bin_log,
+            "frame.zone_reach_log must be at most 1000 bins of map.bin_log",
+        )
 
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of the spec's canonical JSON."""

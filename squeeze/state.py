@@ -91,7 +91,8 @@ class MarketState:
     """All that is remembered of one market.
 
     `advance` folds one step in and returns its frame; a step that is refused (`StepError`) leaves the state as it was.
-    Steps follow each other without a hole: a tick in which nothing was known is an empty step.
+    Steps follow each other without a hole: a tick in which nothing was known is an empty step, and an empty step takes
+    the place of a refused one.
     """
 
     def __init__(self, spec: Spec) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from squeeze.arrays import SIDES
-from squeeze.errors import StepError
+from squeeze.errors import SqueezeError, StepError
 from squeeze.market.events import AnyEvent
 from squeeze.market.steps import StepBuilder
 from squeeze.predictor import Abstain, Prediction, Predictor
@@ -113,11 +113,7 @@ class Stream:
 
     def snapshot(self) -> bytes:
         """The whole stream, market, model state, machine and pending events, as bytes."""
-        state = Snapshot(
-            self.predictor.digest, self.sequence, self.next_close_ns, self.market.snapshot(),
-            self.predictor.snapshot(), self.machine.snapshot(), self.builder.snapshot(),
-        )  # fmt: skip
-        return msgspec.msgpack.encode(state)
+        return msgspec.msgpack.encode(self._parts())
 
     def restore(self, snapshot: bytes) -> None:
         """Go on from a snapshot of the same model; `StepError` for any other, and nothing has changed."""
@@ -129,6 +125,20 @@ class Stream:
             raise StepError(
                 f"the snapshot was taken with model {state.model[:16]}…, this one is {self.predictor.digest[:16]}…"
             )
+        before = self._parts()
+        try:
+            self._take(state)
+        except (SqueezeError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
+            self._take(before)
+            raise StepError(f"not a stream's snapshot: {error}") from None
+
+    def _parts(self) -> Snapshot:
+        return Snapshot(
+            self.predictor.digest, self.sequence, self.next_close_ns, self.market.snapshot(),
+            self.predictor.snapshot(), self.machine.snapshot(), self.builder.snapshot(),
+        )  # fmt: skip
+
+    def _take(self, state: Snapshot) -> None:
         self.market.restore(state.market)
         self.predictor.restore(*state.predictor)
         self.machine.restore(state.machine)

@@ -188,7 +188,9 @@ def _tell(
 ) -> None:
     streams = ", ".join(f"{name} ({stream.venue})" for name, stream in config.spec.market.streams().items())
     print(f"{config.task}", file=sys.stderr)
-    print(f"  live channels:  {streams}", file=sys.stderr)
+    buckets = ", ".join(f"{leverage:g}x" for leverage in config.spec.map.leverages)
+    print(f"  live channels:  liquidation map ({buckets}) of both sides", file=sys.stderr)
+    print(f"  live streams:   {streams}", file=sys.stderr)
     print(f"  degraded:       {', '.join(flag_names(Degraded(degraded)))}", file=sys.stderr)
     print(f"  masked scalars: {', '.join(masked) or 'none'}", file=sys.stderr)
     print(f"  abstained:      {abstained} of {rows} rows, filled with the training base rate", file=sys.stderr)

@@ -3,6 +3,7 @@ seen.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,17 @@ def pretrained(prepared: Prepared, progress: Progress = silent) -> tuple[Squeeze
     return network, said
 
 
+def whole_chunks(positions: np.ndarray, size: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Positions in chunks of just `size`, and how many of a chunk count: the last is filled up with its own.
+
+    The rounding of a matrix product goes with its shape, so without this the number of later rows would be felt in the
+    last bit of earlier ones, and the future would change the past.
+    """
+    for begin in range(0, len(positions), size):
+        part = positions[begin : begin + size]
+        yield np.resize(part, size), len(part)
+
+
 @torch.no_grad()
 def scores_over(network: SqueezeNetwork, examples: Examples, chunk: int = 4096) -> np.ndarray:
     """Scores (step, side, score) of every step that shows anything, the state carried from the first on; NaN
@@ -114,12 +126,11 @@ def scores_over(network: SqueezeNetwork, examples: Examples, chunk: int = 4096) 
     out = np.full((len(examples.closes_ns), 2, network.scores.out_features), np.nan, np.float32)
     state = None
     seen = np.flatnonzero(examples.seen)
-    for begin in range(0, len(seen), chunk):
-        at = seen[begin : begin + chunk]
+    for at, count in whole_chunks(seen, chunk):
         own = torch.from_numpy(examples.channels[at]).transpose(0, 1)
         scalars = torch.from_numpy(examples.scalars[at]).transpose(0, 1)
         found, state = network(own, own.flip(0), scalars, state)
-        out[at] = found.transpose(0, 1).numpy()
+        out[at[:count]] = found.transpose(0, 1)[:count].numpy()
     return out
 
 
@@ -141,9 +152,10 @@ def fit_block(prepared: Prepared, scores: np.ndarray, block: Block) -> BlockResu
     degraded = int(np.bitwise_or.reduce(own.degraded[own.seen & (own.closes_ns <= block.train_until_ns)]))
     poorer = (own.degraded[prepared.positions[test]] & ~degraded) != 0
     seen = (prepared.positions[test] >= 0) & ~poorer
-    at = prepared.positions[test][seen]
-    with torch.no_grad():
-        probabilities[seen] = head(torch.from_numpy(scores[at]), torch.from_numpy(own.scalars[at])).numpy()
+    for taken, count in whole_chunks(np.flatnonzero(seen), 1024):
+        at = prepared.positions[test][taken]
+        p = head(torch.from_numpy(scores[at]), torch.from_numpy(own.scalars[at]))
+        probabilities[taken[:count]] = p[:count].numpy()
     rates = truth[block.trains(ts)].mean(axis=0)
     return BlockResult(block, head, prepared.rows.where(test), probabilities, rates, len(train), degraded)
 

@@ -181,7 +181,9 @@ def load(path: Path, kind: str) -> Columns:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read(columns=list(schema), use_threads=False)
         for name, dtype in schema.items():
-            rows[name] = table.column(name).to_numpy().astype(dtype, casting="same_kind", copy=False)
+            # Not `to_numpy`, which imports pandas where that is installed.
+            values = np.from_dlpack(table.column(name).combine_chunks())
+            rows[name] = values.astype(dtype, casting="same_kind", copy=False)
         return rows
     except (OSError, pa.ArrowException, KeyError, TypeError) as error:
         raise LakeError(f"{path}: not a readable partition of {kind}: {_one_line(error)}") from None
