@@ -34,9 +34,10 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Stream:
     """One symbol's live path: `on_event` takes events in, `on_clock` returns what follows from them.
 
-    >>> stream = Stream(predictor)                                                             # doctest: +SKIP
-    >>> stream.warm(history)                                                                   # doctest: +SKIP
-    >>> for message in stream.on_clock(now_ns): print(encode(message))                         # doctest: +SKIP
+    stream = Stream(load("model.onnx"))
+    stream.warm(history)
+    for message in stream.on_clock(now_ns):
+        print(encode(message))
     """
 
     def __init__(self, predictor: Predictor) -> None:

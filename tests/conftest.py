@@ -1,8 +1,12 @@
 """What several tests share: where the recordings are, and one small run, simulated and trained once."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before anything loads OpenMP: at this size threads mostly wait for each other, on a busy machine for minutes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -17,8 +21,10 @@ def recordings() -> Path:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory):
     """A simulated market as `small.Market`: recording, lake and config."""
+    import torch
     from small import Market, record, write_config
 
+    torch.set_num_threads(1)  # so small a network that a second thread only waits for the first
     folder = tmp_path_factory.mktemp("small")
     mapping, lake = record(folder)
     path = folder / "small.yaml"
@@ -29,6 +35,7 @@ def small(tmp_path_factory):
 def finished(small, tmp_path_factory):
     """The small run as `small.Finished`: trained, kept and exported. Nobody may change it."""
     from small import Finished
+
     from training import pipeline
 
     out = tmp_path_factory.mktemp("out")

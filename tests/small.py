@@ -72,7 +72,7 @@ def write_config(path: Path) -> RunConfig:
 
 
 def record(folder: Path) -> tuple[Path, Lake]:
-    """The recording's mapping, and a lake that holds it; the last day has a hole in its bars and one in open interest."""
+    """The recording's mapping, and a lake with it; the last day has a hole in its bars and one in open interest."""
     mapping = write_recording(simulate(SimulatorSpec(days=12), 3), folder / "recording")
     for name in ("bars_1m", "mark_bars_1m"):
         _cut_out(mapping.parent / f"{name}.parquet", "2025-01-12T03:02", "2025-01-12T03:41")

@@ -121,7 +121,10 @@ def test_an_override_that_fits_nothing_is_refused_in_one_line(small, override):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "NaT", "now", "2025", "2025-13-01", "2025-02-30", "2025-01-01 10", "2025-01-01T10:00+01:00", "1890-01-01", "1e9"],
+    [
+        "", "NaT", "now", "2025", "2025-13-01", "2025-02-30", "2025-01-01 10",
+        "2025-01-01T10:00+01:00", "1890-01-01", "1e9",
+    ],
 )  # fmt: skip
 def test_only_a_utc_time_is_a_time(text):
     with pytest.raises(ConfigError, match="expected a UTC time"):

@@ -122,8 +122,7 @@ def _draw(
     probabilities = {
         side: np.array([said[t][side][str(minutes)] if t in said else np.nan for t in times.tolist()]) for side in SIDES
     }
-    at = np.searchsorted(pool.ts_ns, times, side="right") - 1
-    true = {side: pool.truth[at, s] for s, side in enumerate(SIDES)}
+    _, true = pool.held(times)
     plain = [json.loads(encode(m)) for m in messages if from_ns <= m.ts_data_ns < until_ns]
     rates = {side: float(pool.base_rate[-1, s]) for s, side in enumerate(SIDES)}
     title = f"Simulated market, {utc(from_ns)[:10]} to {utc(until_ns)[:10]}"

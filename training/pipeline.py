@@ -35,6 +35,15 @@ class Pooled(msgspec.Struct, frozen=True):
     probability: np.ndarray
     base_rate: np.ndarray
 
+    def held(self, times_ns: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Probability and truth by side as of each time; a row holds until the next, before the first are NaN and False."""
+        at = np.searchsorted(self.ts_ns, times_ns, side="right") - 1
+        begun = (at >= 0)[:, None]
+        probability, truth = np.where(begun, self.probability[at], np.nan), self.truth[at] & begun
+        return {side: probability[:, s] for s, side in enumerate(SIDES)}, {
+            side: truth[:, s] for s, side in enumerate(SIDES)
+        }
+
     def figures(self, rival: "Pooled | None" = None) -> Figures:
         """All figures by side, over rows with a probability; with a rival also the gain in AP over it."""
         found: Figures = {}
@@ -147,15 +156,20 @@ def export_block(
 
 
 def commit() -> str:
-    """The commit of the code, `+` where the tree differs from it; `unknown` outside a checkout."""
+    """The commit of the code, `+` where code or configs differ from it; `unknown` outside a checkout."""
+    head, changed = _git("rev-parse", "--short=12", "HEAD"), _git("status", "--porcelain", "--", *CODE)
+    return "unknown" if head is None or changed is None else head + "+" * bool(changed)
+
+
+CODE = ("squeeze", "training", "configs", "pyproject.toml", "constraints.txt")
+
+
+def _git(*words: str) -> str | None:
     root = Path(__file__).parent.parent
     try:
-        said = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--abbrev=12"],  # noqa: S607
-            cwd=root, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        said = subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True)  # noqa: S603, S607
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return None
     return said.stdout.strip()
 
 
@@ -226,9 +240,7 @@ def _log_pictures(prepared: Prepared, pooled: Pooled) -> None:
         track.log_figure(precision_recall_figure(truth, probability, names), "precision-recall.png")
     end_ns = int(pooled.ts_ns[-1])
     times, mark, heat, widths = heat_window(prepared, end_ns - 5 * DAY_NS, end_ns)
-    at = np.searchsorted(pooled.ts_ns, times, side="right") - 1
-    held = {side: pooled.probability[at, s].astype(float) for s, side in enumerate(SIDES)}
-    true = {side: pooled.truth[at, s] for s, side in enumerate(SIDES)}
+    held, true = pooled.held(times)
     rates = {side: float(pooled.base_rate[-1, s]) for s, side in enumerate(SIDES)}
     minutes = prepared.config.spec.signal.horizon_minutes
     title = f"{prepared.config.task}: liquidation heatmap, last five days"

@@ -11,7 +11,6 @@ import msgspec
 
 from squeeze.errors import StepError
 from squeeze.market.events import (
-    MINUTE_NS,
     NAN,
     AnyEvent,
     Bar,
@@ -96,15 +95,9 @@ class StepBuilder:
         self._newest_bar_ns: dict[tuple[str, bool], int] = {}
 
     def add(self, event: AnyEvent) -> None:
-        """Take an event in; it will be part of the first step that closes at or after its known-at time.
-
-        An event that is known more than a minute before it happens has a wrong unit or a broken clock, and is refused: it
-        would pass for the newest of its kind for ever.
-        """
+        """Take an event in; it will be part of the first step that closes at or after its known-at time."""
         if event.symbol != self.symbol:
             raise StepError(f"a {self.symbol} step got an event of {event.symbol}")
-        if event.event_ns > event.known_at_ns + MINUTE_NS:
-            raise StepError(f"an event cannot be known at {event.known_at_ns} and happen at {event.event_ns}")
         self._pending.append(event)
 
     def close(self, close_ns: int) -> Step:
