@@ -36,7 +36,7 @@ class Pooled(msgspec.Struct, frozen=True):
     base_rate: np.ndarray
 
     def held(self, times_ns: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Probability and truth by side as of each time; a row holds until the next, before the first are NaN and False."""
+        """Probability and truth by side as of each time: a row holds until the next; NaN and False before the first."""
         at = np.searchsorted(self.ts_ns, times_ns, side="right") - 1
         begun = (at >= 0)[:, None]
         probability, truth = np.where(begun, self.probability[at], np.nan), self.truth[at] & begun
