@@ -16,7 +16,7 @@ real: .venv/ready
 	$(BIN)/squeeze real configs/hourly-btc-2026.yaml configs/prints-btc-2024.yaml --data $(DATA) $(if $(AFTER),--after $(AFTER))
 
 bench: .venv/ready
-	$(BIN)/python -m tests.benchmarks.bench --json out/bench.json
+	$(BIN)/python -m tests.benchmarks.bench --json out/bench.json $(addprefix --model ,$(wildcard out/demo/model.onnx))
 
 check: .venv/ready
 	$(BIN)/ruff check .

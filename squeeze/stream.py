@@ -12,11 +12,11 @@ import msgspec
 from squeeze.arrays import SIDES
 from squeeze.errors import SqueezeError, StepError
 from squeeze.market.events import AnyEvent
-from squeeze.market.steps import StepBuilder
+from squeeze.market.steps import Step, StepBuilder
 from squeeze.predictor import Abstain, Prediction, Predictor
 from squeeze.signals.machine import SignalMachine
 from squeeze.signals.message import AbstainMessage, Message, ProbabilityMessage, decimal_text
-from squeeze.state import Frame, MarketState
+from squeeze.state import Frame, MarketState, flag_names
 
 
 class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -91,10 +91,19 @@ class Stream:
         )
 
     def advance(self, close_ns: int) -> tuple[Frame, Prediction | Abstain]:
-        """One step without messages: the frame, and what the model says of it."""
+        """One step without messages: the frame, and what the model says of it.
+
+        A step that the market's state refuses is dropped, an empty one takes its place, and the answer is `Abstain`
+        with what was wrong.
+        """
         step = self.builder.close(close_ns)
-        frame = self.market.advance(step)
         self.next_close_ns = close_ns + self.market.length_ns
+        try:
+            frame = self.market.advance(step)
+        except StepError as error:
+            frame = self.market.advance(Step(step.symbol, close_ns, step.length_ns, {}))
+            self.predictor.step(frame)
+            return frame, Abstain(step.symbol, close_ns, (str(error), *flag_names(frame.unhealthy)))
         return frame, self.predictor.step(frame)
 
     def warm(self, history: Iterable[AnyEvent], until_ns: int | None = None) -> None:

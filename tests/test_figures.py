@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from squeeze.errors import UserError
-from squeeze.tools.page import absolute_map, price_levels, thin_map, thin_starts, wilson, write_page
+from squeeze.tools.drawing import absolute_map, price_levels, thin_map, thin_starts, wilson
+from squeeze.tools.page import write_page
 from training.evaluate import reliability
 from training.figures import heatmap_figure, precision_recall_figure, reliability_figure, save
 

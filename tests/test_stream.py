@@ -199,3 +199,12 @@ def test_advance_answers_without_a_message(stream, events):
     assert frame.close_ns == answer.close_ns == START
     assert isinstance(answer, Prediction | Abstain)
     assert stream.sequence == 0
+
+
+def test_a_bar_that_is_no_candle_is_an_abstention_that_says_so_and_the_stream_goes_on(stream, events):
+    bars = [e for e in events if isinstance(e, Bar) and not e.is_mark]
+    broken = msgspec.structs.replace(bars[2], low=-1.0)
+    said = list(replay(stream, [broken if e is bars[2] else e for e in events[:400]], 60.0))
+    refused = [m for m in said if isinstance(m, AbstainMessage) and any("is no candle" in r for r in m.reasons)]
+    assert [m.mark for m in refused] == [None]
+    assert isinstance(next(m for m in said if m.ts_data_ns > refused[0].ts_data_ns), ProbabilityMessage)

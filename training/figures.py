@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from squeeze.arrays import SIDES
 from squeeze.files import whole
-from squeeze.tools.page import (
+from squeeze.tools.drawing import (
     COLOURS,
     SIDE_COLOURS,
     SIDE_TITLES,

@@ -6,7 +6,6 @@ FOLDER/run.json          config, data digest, what pre-training said, the blocks
        predictions.parquet   ts, block, p and base rate by side and horizon; validation rows have block -1
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -132,16 +131,3 @@ def _save_module(module: nn.Module, path: Path) -> None:
 def _load_module(module: nn.Module, path: Path) -> None:
     with np.load(path, allow_pickle=False) as arrays:
         module.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
-
-
-def summary(run: Run) -> str:
-    """One line of JSON for machines."""
-    said = {k: v for k, v in run.pretraining.items() if k != "curve"}
-    return json.dumps(
-        {
-            "task": run.config.task,
-            "data_digest": run.data_digest,
-            "weights_digest": run.weights_digest,
-            "pretraining": said,
-        }
-    )
