@@ -3,6 +3,7 @@ real markets.
 """
 
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +35,7 @@ def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: Tex
     """Simulate, import, build, train, compare, export, replay, draw; everything lands in `out`."""
     config = load_config(config_path)
     mapping = write_recording(simulate(SimulatorSpec(), seed), out / "recording")
+    shutil.rmtree(out / "lake", ignore_errors=True)  # a lake keeps what it has; another seed is another market
     lake = Lake(out / "lake")
     import_mapping(mapping, mapping.parent, lake)
     progress("simulating", 1, 1)

@@ -65,7 +65,9 @@ def _task(
         product.unlink(missing_ok=True)
     lake = Lake(out / "lake")
     for number, mapping in enumerate(config.imports, 1):
-        import_mapping(path.parent / mapping, data, lake)
+        kept = sum(file.written.rows_kept for file in import_mapping(path.parent / mapping, data, lake))
+        if kept:
+            print(f"{mapping}: {kept} rows differ from those in {lake.root}, which were kept", file=sys.stderr)
         progress("importing", number, len(config.imports))
     prepared, trained, run = pipeline.train_task(config, lake, out, progress)
     abstained = write_predictions(trained, pipeline.watched(config), predicted)
