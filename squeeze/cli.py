@@ -60,7 +60,8 @@ def _import(args: Arguments) -> None:
         | {"new": f.written.rows_new, "same": f.written.rows_same, "kept": f.written.rows_kept}
         for f in files
     ]
-    show(args, rows, "kept: the lake already held another value for that time, and kept it")
+    kept = any(f.written.rows_kept for f in files)
+    show(args, rows, "kept: the lake already held another value for that time, and kept it" if kept else "")
 
 
 def _replay_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,7 +119,7 @@ def _info(args: Arguments) -> None:
         "degraded": ", ".join(flag_names(Degraded(predictor.card.degraded))) or "nothing",
         "streams": ", ".join(f"{name} from {stream.venue}" for name, stream in spec.market.streams().items()),
         "masked": f"{len(card['masked_scalars'])} of {len(card['scalar_names'])} scalars",
-        "scores": str({name: round(value, 4) for name, value in predictor.card.scores.items()}),
+        "scores": ", ".join(f"{n} {v:.3f}" for n, v in predictor.card.scores.items() if n.endswith(SHOWN_SCORES)),
     }
     for name, text in lines.items():
         print(f"{name:>10}  {text}")
@@ -142,6 +143,9 @@ def _simulate(args: Arguments) -> None:
         mapping = write_recording(simulate(spec, args.seed), args.folder)
     show(args, [{"mapping": str(mapping), "days": args.days, "seed": args.seed}])
 
+
+SHOWN_SCORES = ("ap", "auc", "brier_skill", "slope")
+"""What `info` shows of a card's scores; `--json` gives all."""
 
 VERBS = {
     "import": Verb(

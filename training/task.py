@@ -132,7 +132,7 @@ def pretrain(
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         trainer.fit(task, data)
     seconds = time.perf_counter() - begun
-    network.eval()
+    network.cpu().eval()
     epochs = len(task.curve)
     return {
         "val_loss": keep.best,
