@@ -20,7 +20,7 @@ from training.data import SequenceData
 from training.examples import Examples, Progress, build, silent
 from training.head import fit_head
 from training.labels import Rows, rows
-from training.network import Head, SqueezeNetwork, StepModel
+from training.network import Head, SqueezeNetwork
 from training.splits import Block, blocks
 from training.task import pretrain
 
@@ -196,8 +196,3 @@ def weights_digest(*modules: nn.Module) -> str:
         for name, tensor in sorted(module.state_dict().items()):
             digest.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()
-
-
-def step_model(trained: Trained, result: BlockResult) -> StepModel:
-    """What is exported of a block."""
-    return StepModel(trained.network, result.head).eval()
