@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -31,8 +31,8 @@ SHOWN_DAYS = 4
 """How much of the held-out part the page and the picture show."""
 
 
-def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: TextIO) -> None:
-    """Simulate, import, build, train, compare, export, replay, draw; everything lands in `out`."""
+def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: TextIO) -> list[dict[str, Any]]:
+    """Simulate, import, build, train, compare, export, replay, draw, all into `out`; the rows of the score table."""
     config = load_config(config_path)
     mapping = write_recording(simulate(SimulatorSpec(), seed), out / "recording")
     shutil.rmtree(out / "lake", ignore_errors=True)  # a lake keeps what it has; another seed is another market
@@ -61,6 +61,7 @@ def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: Tex
     print(f"the model:    {model}   ({_command('squeeze')} info {model})", file=shown)
     ui = f"{_command('mlflow')} ui --backend-store-uri {track.mlflow.get_tracking_uri()}"
     print(f"the runs:     {ui}   (then open http://127.0.0.1:5000)", file=shown)
+    return pipeline.table(figures)
 
 
 def _command(name: str) -> str:

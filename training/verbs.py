@@ -108,7 +108,9 @@ def _demo(args: Arguments) -> None:
     from training.demo import demo
 
     with progress_bars() as progress:
-        demo(args.config, args.out, args.seed, progress, sys.stdout)
+        rows = demo(args.config, args.out, args.seed, progress, sys.stderr if args.json else sys.stdout)
+    if args.json:
+        show(args, rows)
 
 
 def _real_arguments(parser: argparse.ArgumentParser) -> None:
