@@ -8,6 +8,7 @@ goes to stderr.
 import argparse
 import contextlib
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -186,9 +187,9 @@ def iso(ns: int) -> str:
 
 
 def show(args: Arguments, rows: Sequence[dict[str, Any]], note: str = "") -> None:
-    """Rows as a table, or as JSON where asked for."""
+    """Rows as a table, or as JSON where asked for; JSON has no NaN, so that a figure that does not exist is null."""
     if args.json:
-        print(json.dumps(list(rows)))
+        print(json.dumps([{name: _finite(value) for name, value in row.items()} for row in rows]))
         return
     texts = [[_cell(value) for value in row.values()] for row in rows]
     names = list(rows[0]) if rows else []
@@ -197,6 +198,10 @@ def show(args: Arguments, rows: Sequence[dict[str, Any]], note: str = "") -> Non
         print("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
     if note:
         print(note)
+
+
+def _finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: object) -> str:

@@ -1,5 +1,6 @@
 """The command line: the whole chain, and what a mistake gets to hear."""
 
+import argparse
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from squeeze import cli
 from squeeze.cli import main, parser
 from squeeze.signals.message import AbstainMessage, ProbabilityMessage, decode
 
@@ -299,3 +301,10 @@ def test_a_command_that_is_none_is_status_2(arguments, capsys):
         main(arguments)
     assert left.value.code == 2
     assert "usage: squeeze" in capsys.readouterr().err
+
+
+def test_a_figure_that_does_not_exist_is_null_in_json(capsys):
+    cli.show(argparse.Namespace(json=True), [{"slope": float("nan"), "ap": 0.5, "side": "long"}])
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == [
+        {"slope": None, "ap": 0.5, "side": "long"}
+    ]

@@ -88,7 +88,7 @@ def _task(
     }
     rivals = {name: _rival(sides, name) for name in ("reference", "logistic-simple", "logistic-all", "boosting")}
     pipeline.track_run(prepared, trained, run, figures, rivals, extra, model, test=True)
-    _tell(config, run.degraded, run.masked_scalars, abstained, len(report["sides"]) and report["rows"], streamed, count)
+    _tell(config, run.degraded, run.masked_scalars, abstained, report["rows"], streamed, count)
     if streamed > STREAM_TOLERANCE:
         raise SqueezeError(
             f"{config.task}: streamed and batch probabilities differ by {streamed:.1e}, over {STREAM_TOLERANCE:.0e}"
