@@ -11,7 +11,8 @@ import yaml
 
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake
-from squeeze.market.partitions import Columns, take
+from squeeze.market.partitions import take
+from squeeze.market.rows import Columns
 from squeeze.model_file import ModelCard
 from squeeze.simulator import SimulatorSpec, simulate, write_recording
 from training.config import RunConfig, load_config

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from squeeze.errors import LakeError
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, Bar, Liquidation, kind_of
 from squeeze.market.lake import Lake, read_events
-from squeeze.market.partitions import Written, event_type, schema_of
+from squeeze.market.partitions import Written
+from squeeze.market.rows import event_type, schema_of
 from squeeze.spec import MarketSpec, StreamSpec
 
 DAY = 1_767_225_600_000_000_000  # 2026-01-01

@@ -1,12 +1,13 @@
-"""What a market says: bars, open interest, funding and liquidations, each with two clocks.
+"""What a market says: trades, quotes, books, prices, bars, open interest, funding and liquidations, with two clocks.
 
 `event_ns` is when it happened at the exchange (a bar's *close*), `known_at_ns` when a listener could have known it;
 both are UTC nanoseconds. Features may look only at `known_at_ns`. Amounts are in base coins or USD and say so; a field
-that was not recorded is NaN, never zero.
+that was not recorded is NaN, never zero. `rows` turns events into the lake's columns and back.
 """
 
 import math
-from enum import IntFlag
+from enum import IntEnum, IntFlag
+from typing import Literal
 
 import msgspec
 
@@ -28,7 +29,32 @@ class Quality(IntFlag):
     SAMPLED = 4
     """The source publishes only some of these events (Binance: one liquidation per symbol and second)."""
     PARTIAL = 8
-    """A step whose bars cover only a part of it."""
+    """A step whose bars or trades cover only a part of it."""
+    UNDERCOUNTED = 16
+    """The source says that it does not publish all of these events, not which (OKX: liquidations)."""
+    CLOCK_SKEW = 32
+    """Stamped later than it was received: one of the two clocks is wrong by the difference."""
+
+
+class Feed(IntEnum):
+    """What a hole was in."""
+
+    ALL = 0
+    """The connection, and all that came over it."""
+    TRADES = 1
+    BOOK = 2
+
+
+class Broken(IntEnum):
+    """Why a feed has a hole."""
+
+    DISCONNECTED = 0
+    MISSED_UPDATE = 1
+    """An update did not follow the last one by the venue's own rule."""
+    CROSSED = 2
+    """The best bid reached the best ask."""
+    BAD_FRAME = 3
+    """A frame that could not be read, so that what it said is lost."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="kind"):
@@ -68,10 +94,18 @@ class Funding(Event, tag="funding", frozen=True, kw_only=True, gc=False):
 
 
 class Liquidation(Event, tag="liquidation", frozen=True, kw_only=True, gc=False):
-    """One forced order. `side` is that of the *position*: 0 a long was liquidated, 1 a short (domain.md §1.5)."""
+    """One forced order. `side` is that of the *position*: 0 a long was liquidated, 1 a short.
+
+    `price` is what the venue prints: Bybit and OKX the bankruptcy price, Binance the average fill. So `usd` is the size
+    at the venue's mark price where that is known, else at the printed one (domain.md §1.5).
+    """
 
     side: int
     usd: float
+    size_base: float = NAN
+    price: float = NAN
+    place: int = 0
+    """Number within its frame: two equal prints in one frame are two."""
 
 
 class LiquidationSum(Event, tag="liquidation_sum", frozen=True, kw_only=True, gc=False):
@@ -82,7 +116,91 @@ class LiquidationSum(Event, tag="liquidation_sum", frozen=True, kw_only=True, gc
     short_usd: float
 
 
-AnyEvent = Bar | OpenInterest | Funding | Liquidation | LiquidationSum
+Levels = list[tuple[float, float]]
+"""(price, size in base coins) of book levels, in the order in which the venue gave them."""
+
+
+class Trade(Event, tag="trade", frozen=True, kw_only=True, gc=False):
+    """One fill, or several that a venue merges: of one taker order at one price."""
+
+    price: float
+    size_base: float
+    taker_buys: bool
+    trade_id: str = ""
+    """The venue's; it serves to drop repeats and is not kept in the lake."""
+    place: int = 0
+    """Number within its frame, so that trades known at once keep their order."""
+
+
+class Quote(Event, tag="quote", frozen=True, kw_only=True, gc=False):
+    """Best bid and ask, sizes in base coins; NaN where the venue does not say."""
+
+    bid: float
+    bid_size_base: float
+    ask: float
+    ask_size_base: float
+
+
+class Price(Event, tag="price", frozen=True, kw_only=True, gc=False):
+    """One of the prices a venue computes or repeats, in quote currency."""
+
+    price: float
+    of: Literal["last", "mark", "index"]
+
+
+class FundingForecast(Event, tag="funding_forecast", frozen=True, kw_only=True, gc=False):
+    """The rate that would be settled at `settles_ns` if it were now, a fraction of notional; longs pay if positive.
+
+    What a venue leaves out is NaN or 0. `following_rate` is the forecast for the settlement after (OKX), `settled_rate`
+    the one before.
+    """
+
+    funding_rate: float = NAN
+    settles_ns: int = 0
+    interval_hours: float = NAN
+    following_rate: float = NAN
+    settled_rate: float = NAN
+
+
+class BookUpdate(Event, tag="book", frozen=True, kw_only=True, gc=False):
+    """Levels of an order book: all of them (`is_snapshot`), or those that changed, of which a size of 0 is gone.
+
+    `last_id` numbers the update, `previous_id` the one before it and `first_id` the first change in it, by the venue's
+    own counting; -1 where the venue does not say. `depth` is how many levels a side the feed carries, 0 for all.
+    """
+
+    is_snapshot: bool
+    bids: Levels
+    asks: Levels
+    first_id: int = -1
+    last_id: int = -1
+    previous_id: int = -1
+    depth: int = 0
+
+
+class Gap(Event, tag="gap", frozen=True, kw_only=True, gc=False):
+    """A hole in what was received, noticed at `known_at_ns`; nothing was heard since `event_ns`.
+
+    A book is not to be trusted until its next snapshot, a step is marked partial.
+    """
+
+    feed: Feed
+    reason: Broken
+
+
+AnyEvent = (
+    Bar
+    | OpenInterest
+    | Funding
+    | Liquidation
+    | LiquidationSum
+    | Trade
+    | Quote
+    | Price
+    | FundingForecast
+    | BookUpdate
+    | Gap
+)
 
 
 def kind_of(event: AnyEvent) -> str:
@@ -97,12 +215,10 @@ def kind_of(event: AnyEvent) -> str:
             return f"{'mark_bar' if event.is_mark else 'bar'}_{cadence_name(event.cadence_ns)}"
         case LiquidationSum():
             return f"liquidation_{cadence_name(event.cadence_ns)}"
-        case OpenInterest():
-            return "open_interest"
-        case Funding():
-            return "funding"
-        case Liquidation():
-            return "liquidation"
+        case Price():
+            return f"price_{event.of}"
+        case _:
+            return str(event.__struct_config__.tag)
 
 
 def cadence_name(cadence_ns: int) -> str:

@@ -10,7 +10,8 @@ from squeeze.errors import DataError
 from squeeze.market.events import NAN, SECOND_NS, Quality
 from squeeze.market.lake import Lake
 from squeeze.market.mapping import INTERVAL_KINDS, OHLC, FileMapping, SymbolColumn, load_mapping
-from squeeze.market.partitions import NAME, Columns, Written, schema_of, take
+from squeeze.market.partitions import NAME, Written, take
+from squeeze.market.rows import Columns, schema_of
 from squeeze.market.tables import Source, open_source
 
 JUMP = 20.0
@@ -71,12 +72,13 @@ def read_file(mapping: FileMapping, data: Path) -> dict[str, Columns]:
     event_ns = _event_times(source, mapping)
     rows = _values(source, mapping)
     _refuse_wrong_units(source, mapping, rows)
-    size = len(event_ns)
+    size, kind = len(event_ns), mapping.lake_kind
     rows["event_ns"] = event_ns
     rows["known_at_ns"] = event_ns + mapping.lag_ns
     rows["quality"] = np.full(size, Quality.SAMPLED if mapping.sampled else Quality.GOOD, np.int32)
     rows["cadence_ns"] = np.full(size, mapping.cadence_ns)
-    ordered = {name: rows.get(name, np.full(size, NAN)) for name in schema_of(mapping.lake_kind)}
+    absent = {name: np.full(size, NAN) if d.kind == "f" else np.zeros(size, d) for name, d in schema_of(kind).items()}
+    ordered = {name: rows.get(name, column) for name, column in absent.items()}
     streams = {}
     for symbol, where in _symbols(source, mapping, size).items():
         _refuse_wrong_order(source, mapping, event_ns, where)
@@ -117,7 +119,7 @@ def _values(source: Source, mapping: FileMapping) -> Columns:
         qty, price = source.numbers(mapping.usd.qty), source.numbers(mapping.usd.price)
         source.refuse(price <= 0, mapping.usd.price, "a price above zero", price)
         source.refuse(qty < 0, mapping.usd.qty, "a size of zero or more", qty)
-        raw["usd"] = qty * price
+        raw |= {"usd": qty * price, "size_base": qty, "price": price}
     for field in OHLC:
         if field in raw:
             source.refuse(raw[field] <= 0, mapping.columns[field], "a price above zero", raw[field])

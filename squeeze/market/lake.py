@@ -9,7 +9,6 @@ names of the kinds.
 
 import hashlib
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +20,10 @@ from squeeze.market.events import DAY_NS, AnyEvent
 from squeeze.market.partitions import (
     MAX_LAG_NS,
     NAME,
-    Columns,
     Written,
     checked,
     date_of,
     event_range,
-    event_type,
     footer_of,
     from_bits,
     load,
@@ -34,14 +31,13 @@ from squeeze.market.partitions import (
     merge_prints,
     opening_ns,
     replace,
-    schema_of,
     take,
     to_bits,
 )
+from squeeze.market.rows import CHUNK, Columns, events_of, is_keyed, schema_of
 from squeeze.spec import MarketSpec, StreamSpec
 
 DATA = "data.parquet"
-CHUNK = 8192  # rows turned into Python objects at a time
 
 
 class Held(NamedTuple):
@@ -64,10 +60,11 @@ class Lake:
     def write(self, kind: str, venue: str, symbol: str, columns: Columns) -> Written:
         """Merge rows into the partitions of one stream; what was new, the same, and kept as it was.
 
-        A row is known by its `event_ns`, and the row that is already there wins. Prints (`liquidation`) have no such
-        key, for two equal ones can be real: of each row the larger count stays, so that importing a file twice changes
-        nothing. A partition without news is not rewritten. Raises `LakeError`, before anything is written, for columns
-        that do not fit the kind, a time given twice, or `known_at_ns` outside [event_ns, event_ns + 1 day].
+        A row of an interval, of open interest or of settled funding is known by its `event_ns`, and the row that is
+        already there wins. All other kinds have no such key, for two equal rows can be real: of each row the larger
+        count stays, so that importing a file twice changes nothing. A partition without news is not rewritten. Raises
+        `LakeError`, before anything is written, for columns that do not fit the kind, a time given twice, or
+        `known_at_ns` outside [event_ns, event_ns + 1 day] (10 s earlier where the row says `CLOCK_SKEW`).
         """
         place = f"{self.root}: {kind} of {venue} {symbol}"
         rows = checked(place, kind, columns)
@@ -79,7 +76,7 @@ class Lake:
         for piece in np.split(bits, borders) if len(bits) else []:
             path = folder / f"date={date_of(int(opening_ns(kind, piece[:1, 0])[0]))}" / DATA
             old = to_bits(load(path, kind)) if path.exists() else piece[:0]
-            merged, written = merge_prints(old, piece) if kind == "liquidation" else merge_keyed(old, piece)
+            merged, written = merge_keyed(old, piece) if is_keyed(kind) else merge_prints(old, piece)
             if written.rows_new:
                 replace(path, from_bits(merged, kind))
             total += written
@@ -188,7 +185,7 @@ def read_events(
     event_ns, known_at_ns = (np.concatenate([rows[n] for *_, rows in sources]) for n in ("event_ns", "known_at_ns"))
     order = np.lexsort((event_ns, ranks, known_at_ns))
     turns = np.repeat(np.arange(len(sources)), sizes)[order]
-    feeds = [_events(kind, venue, market.symbol, rows) for _, kind, venue, rows in sources]
+    feeds = [events_of(kind, venue, market.symbol, rows) for _, kind, venue, rows in sources]
     return (next(feeds[turn]) for at in range(0, len(turns), CHUNK) for turn in turns[at : at + CHUNK].tolist())
 
 
@@ -202,16 +199,6 @@ def _sources(
         for name, stream in streams
         for kind, rows in lake.columns_of(stream, market.symbol, start_ns, end_ns).items()
     ]
-
-
-def _events(kind: str, venue: str, symbol: str, rows: Columns) -> Iterator[AnyEvent]:
-    make = partial(
-        event_type(kind), venue=venue, symbol=symbol, **({"is_mark": True} if kind.startswith("mark") else {})
-    )
-    for at in range(0, len(rows["event_ns"]), CHUNK):
-        lists = [column[at : at + CHUNK].tolist() for column in rows.values()]
-        for values in zip(*lists, strict=True):
-            yield make(**dict(zip(rows, values, strict=True)))
 
 
 def _known_within(rows: Columns, start_ns: int | None, end_ns: int | None) -> Columns:
