@@ -6,6 +6,8 @@ SqueezeError
 │   ├── DataError          a file, row or value that is not what its mapping promises
 │   ├── LakeError          the lake lacks, or cannot give, what was asked of it
 │   └── ModelFileError     a model file that is not ours, was altered, or speaks another spec
+├── FrameError             an exchange's message that cannot be read, and from which nothing was taken
+│   └── VenueRefused       the exchange said no: to a subscription, or to a request
 └── StepError              a step that does not follow the last one; the state is left as it was
 """
 
@@ -32,6 +34,14 @@ class LakeError(UserError):
 
 class ModelFileError(UserError):
     """Catch it around `squeeze.load`; nothing of a refused file has been used."""
+
+
+class FrameError(SqueezeError):
+    """Catch it around `decode` and `Session.on_frame`: count it, mark a gap, go on."""
+
+
+class VenueRefused(FrameError):
+    """Catch it where subscriptions are made: sending the same again will not help."""
 
 
 class StepError(SqueezeError):

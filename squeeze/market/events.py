@@ -34,6 +34,8 @@ class Quality(IntFlag):
     """The source says that it does not publish all of these events, not which (OKX: liquidations)."""
     CLOCK_SKEW = 32
     """Stamped later than it was received: one of the two clocks is wrong by the difference."""
+    OFF_BOOK = 64
+    """A block trade, agreed outside the book: no part of taker flow or of candles."""
 
 
 class Feed(IntEnum):

@@ -3,12 +3,14 @@
     ROOT/kind=bar_5m/venue=binance/symbol=BTCUSDT/date=2026-01-31/data.parquet
 
 A partition is replaced whole and at once, so a reader never meets half a file; a row that is there is never
-overwritten. One process writes at a time, any number read. `events` says what the columns mean, `kind_of` gives the
-names of the kinds.
+overwritten. One process writes at a time, any number read. ROOT is a folder, or a URI as in `Storage.at`. `events` says
+what the columns mean, `kind_of` gives the names of the kinds; `upkeep` checks and repairs.
 """
 
 import hashlib
-from collections.abc import Iterator
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,28 +18,39 @@ import msgspec
 import numpy as np
 
 from squeeze.errors import LakeError
-from squeeze.market.events import DAY_NS, AnyEvent
+from squeeze.market.events import DAY_NS, AnyEvent, BookUpdate, kind_of
 from squeeze.market.partitions import (
     MAX_LAG_NS,
+    MAX_SKEW_NS,
     NAME,
     Written,
     checked,
     date_of,
     event_range,
+    first_of_each,
     footer_of,
     from_bits,
     load,
     merge_keyed,
     merge_prints,
+    ns_of,
     opening_ns,
     replace,
     take,
     to_bits,
+    too_late,
 )
-from squeeze.market.rows import CHUNK, Columns, events_of, is_keyed, schema_of
+from squeeze.market.rows import CHUNK, Columns, columns_of, events_of, is_keyed, schema_of
+from squeeze.market.storage import Storage
 from squeeze.spec import MarketSpec, StreamSpec
 
-DATA = "data.parquet"
+PARTITION = re.compile(r"kind=([^/]+)/venue=([^/]+)/symbol=([^/]+)/date=([^/]+)/data\.parquet")
+
+BATCH_ROWS = 500_000
+"""Rows that `write_events` holds before it writes them: at most some 400 MB, as events and as columns."""
+
+Stream = tuple[str, str, str]
+"""Kind, venue and symbol."""
 
 
 class Held(NamedTuple):
@@ -52,10 +65,11 @@ class Held(NamedTuple):
 
 
 class Lake:
-    """Recorded events under one folder."""
+    """Recorded events under one root: a folder, or the URI of an object store."""
 
-    def __init__(self, root: Path):
-        self.root = Path(root)
+    def __init__(self, root: Path | str):
+        self.storage = Storage.at(root)
+        self.root = self.storage.local or self.storage.place("")
 
     def write(self, kind: str, venue: str, symbol: str, columns: Columns) -> Written:
         """Merge rows into the partitions of one stream; what was new, the same, and kept as it was.
@@ -66,19 +80,43 @@ class Lake:
         `LakeError`, before anything is written, for columns that do not fit the kind, a time given twice, or
         `known_at_ns` outside [event_ns, event_ns + 1 day] (10 s earlier where the row says `CLOCK_SKEW`).
         """
-        place = f"{self.root}: {kind} of {venue} {symbol}"
-        rows = checked(place, kind, columns)
+        rows = checked(self._named(kind, venue, symbol), kind, columns)
+        if is_keyed(kind) and (np.diff(rows["event_ns"]) == 0).any():
+            raise LakeError(f"{self._named(kind, venue, symbol)}: two rows for one event_ns")
+        return self._merge(kind, venue, symbol, rows)
+
+    def write_events(self, events: Iterable[AnyEvent], batch_rows: int = BATCH_ROWS) -> Written:
+        """Merge events of any kinds, venues and symbols, as a recorder or a rebuild yields them.
+
+        They are merged as in `write`, in batches of `batch_rows` rows (a book update has one for each level), by which
+        memory is bounded. A batch ends only where the time at which events became known changes: equal prints, which
+        are all counted only if they are in one batch, are not parted as long as events come in the order in which they
+        became known. Of several events for one time of a keyed kind the first stays. What became known more than a day
+        after it happened, as history from REST is, is left out and counted. Raises `LakeError` for an event that
+        `write` would refuse; earlier batches have been written, and what follows in its own is not.
+        """
+        total = Written()
+        for batch in _batches(events, batch_rows):
+            for (kind, venue, symbol), waiting in batch.items():
+                columns = columns_of(kind, waiting)
+                late = too_late(columns)
+                total += Written(rows_too_old=int(late.sum()))
+                rows = checked(self._named(kind, venue, symbol), kind, take(columns, ~late))
+                total += self._merge(kind, venue, symbol, rows)
+        return total
+
+    def _merge(self, kind: str, venue: str, symbol: str, rows: Columns) -> Written:
+        """Merge `checked` rows, of which those of a keyed kind may have one time twice: the first stays."""
         folder = self._folder(kind, venue, symbol)
-        bits = to_bits(rows)
+        bits, total = first_of_each(to_bits(rows)) if is_keyed(kind) else (to_bits(rows), Written())
         days = opening_ns(kind, bits[:, 0]) // DAY_NS
         borders = np.flatnonzero(np.diff(days)) + 1
-        total = Written()
         for piece in np.split(bits, borders) if len(bits) else []:
-            path = folder / f"date={date_of(int(opening_ns(kind, piece[:1, 0])[0]))}" / DATA
-            old = to_bits(load(path, kind)) if path.exists() else piece[:0]
+            path = f"{folder}/date={date_of(int(opening_ns(kind, piece[:1, 0])[0]))}/data.parquet"
+            old = to_bits(load(self.storage, path, kind)) if self.storage.exists(path) else piece[:0]
             merged, written = merge_keyed(old, piece) if is_keyed(kind) else merge_prints(old, piece)
             if written.rows_new:
-                replace(path, from_bits(merged, kind))
+                replace(self.storage, path, from_bits(merged, kind))
             total += written
         return total
 
@@ -91,15 +129,56 @@ class Lake:
         open. Empty arrays where the stream has no row in the range. Raises `LakeError` where the lake has no such
         stream, saying what it has, and for a partition that cannot be read, naming the file.
         """
-        parts = self._partitions(kind, venue, symbol)
+        parts = self.partitions(kind, venue, symbol)
         if not parts:
-            raise LakeError(f"{self.root}: no {kind} of {venue} {symbol}; {self._held(symbol)}")
-        first = "" if start_ns is None else date_of(start_ns - MAX_LAG_NS - 1)
-        last = "~" if end_ns is None else date_of(end_ns)
-        pieces = [load(path, kind) for day, path in parts if first <= day <= last]
-        rows = {n: np.concatenate([p[n] for p in pieces] or [np.empty(0, d)]) for n, d in schema_of(kind).items()}
-        rows = take(rows, np.lexsort((rows["event_ns"], rows["known_at_ns"])))
-        return _known_within(rows, start_ns, end_ns)
+            raise self._lacks((kind,), venue, symbol)
+        pieces = [load(self.storage, parts[day], kind) for day in _days_within(parts, start_ns, end_ns)]
+        return _known_within(_by_known(kind, pieces), start_ns, end_ns)
+
+    def events(
+        self,
+        venue: str,
+        symbol: str,
+        kinds: Collection[str] | None = None,
+        start_ns: int | None = None,
+        end_ns: int | None = None,
+    ) -> Iterator[AnyEvent]:
+        """All that a venue said of a symbol, or these kinds of it, in the order in which it became known.
+
+        Where several events became known at once, gaps come first, since they speak of what was before, and bars last,
+        since they close a step; between them kinds go by their name, and events of a kind in the order in which they
+        are stored. Bounds as in `read`. Partitions are read as they are needed: memory holds two days. Kinds that the
+        lake lacks are left out; `LakeError`, at once, where it has none.
+        """
+        wanted = {k for k, *of in self.names() if of == [venue, symbol]} if kinds is None else set(kinds)
+        found = {kind: self.partitions(kind, venue, symbol) for kind in sorted(wanted, key=_turn)}
+        streams = {kind: parts for kind, parts in found.items() if parts}
+        if not streams:
+            raise self._lacks(found or ("stream",), venue, symbol)
+        days = self._by_day(streams, start_ns, end_ns)
+        return (e for day in days for e in _merged([(n, k, venue, r) for n, (k, r) in enumerate(day.items())], symbol))
+
+    def _by_day(
+        self, streams: dict[str, dict[str, str]], start_ns: int | None, end_ns: int | None
+    ) -> Iterator[dict[str, Columns]]:
+        """The rows of each kind, known in stretches of time that follow each other, about a day each."""
+        days = sorted({day for parts in streams.values() for day in _days_within(parts, start_ns, end_ns)})
+        waiting: dict[str, Columns] = {}
+        for day, following in zip(days, [*days[1:], None], strict=True):
+            # Nothing of a later partition was known before this.
+            border = None if following is None else ns_of(following) - MAX_SKEW_NS
+            ready = {}
+            for kind, parts in streams.items():
+                pieces = [waiting.pop(kind)] if kind in waiting else []
+                if day in parts:
+                    pieces.append(
+                        _known_within(_by_known(kind, [load(self.storage, parts[day], kind)]), start_ns, end_ns)
+                    )
+                rows = _by_known(kind, pieces)
+                ready[kind] = _known_within(rows, None, border)
+                if border is not None:
+                    waiting[kind] = {name: column.copy() for name, column in _known_within(rows, border, None).items()}
+            yield ready
 
     def columns_of(
         self, stream: StreamSpec, symbol: str, start_ns: int | None = None, end_ns: int | None = None
@@ -110,10 +189,9 @@ class Lake:
         not depend on the bounds: two ranges side by side give what the whole gives. Kinds that the lake lacks are left
         out; `LakeError` where it has none.
         """
-        kinds = [k for k in dict.fromkeys(stream.kinds) if self._partitions(k, stream.venue, symbol)]
+        kinds = [k for k in dict.fromkeys(stream.kinds) if self.partitions(k, stream.venue, symbol)]
         if not kinds:
-            wanted = " or ".join(stream.kinds)
-            raise LakeError(f"{self.root}: no {wanted} of {stream.venue} {symbol}; {self._held(symbol)}")
+            raise self._lacks(stream.kinds, stream.venue, symbol)
         margin = 2 * (DAY_NS + MAX_LAG_NS) if len(kinds) > 1 else 0  # covers a day-long interval known a day late
         wide_start = None if start_ns is None else start_ns - margin
         wide_end = None if end_ns is None else end_ns + margin
@@ -139,32 +217,42 @@ class Lake:
     def streams(self) -> list[Held]:
         """Every stream the lake holds, with its range and rows, from the files' metadata alone."""
         held = []
-        for kind, venue, symbol in self._names():
-            footers = [(path, footer_of(path)) for _, path in self._partitions(kind, venue, symbol)]
-            if footers:
-                first, last = event_range(*footers[0])[0], event_range(*footers[-1])[1]
-                held.append(Held(kind, venue, symbol, first, last, sum(f.num_rows for _, f in footers)))
+        for kind, venue, symbol in self.names():
+            paths = self.partitions(kind, venue, symbol).values()
+            footers = [(self.storage.place(path), footer_of(self.storage, path)) for path in paths]
+            first, last = event_range(*footers[0])[0], event_range(*footers[-1])[1]
+            held.append(Held(kind, venue, symbol, first, last, sum(f.num_rows for _, f in footers)))
         return held
 
-    def _folder(self, kind: str, venue: str, symbol: str) -> Path:
+    def names(self) -> list[Stream]:
+        """Kind, venue and symbol of every stream that has a partition, sorted."""
+        found = (PARTITION.fullmatch(path) for path in self.storage.list("", "/data.parquet"))
+        return sorted({(match[1], match[2], match[3]) for match in found if match})
+
+    def partitions(self, kind: str, venue: str, symbol: str) -> dict[str, str]:
+        """The files of a stream by day, in the order of time; none where the lake lacks the stream."""
+        schema_of(kind)  # an unknown kind is a mistake, not a stream without rows
+        paths = self.storage.list(self._folder(kind, venue, symbol), "/data.parquet")
+        return dict(sorted((match[4], path) for path in paths if (match := PARTITION.fullmatch(path))))
+
+    def _folder(self, kind: str, venue: str, symbol: str) -> str:
         for what, name in (("kind", kind), ("venue", venue), ("symbol", symbol)):
             if not NAME.fullmatch(name):
-                raise LakeError(f"{self.root}: {what} {name!r} cannot name a folder; letters, digits and + . _ - can")
-        return self.root / f"kind={kind}" / f"venue={venue}" / f"symbol={symbol}"
+                place = self.storage.place("")
+                raise LakeError(f"{place}: {what} {name!r} cannot name a folder; letters, digits and + . _ - can")
+        return f"kind={kind}/venue={venue}/symbol={symbol}"
 
-    def _partitions(self, kind: str, venue: str, symbol: str) -> list[tuple[str, Path]]:
-        schema_of(kind)  # an unknown kind is a mistake, not a stream without rows
-        found = self._folder(kind, venue, symbol).glob(f"date=*/{DATA}")
-        return sorted((path.parent.name.removeprefix("date="), path) for path in found)
+    def _named(self, kind: str, venue: str, symbol: str) -> str:
+        return f"{self.storage.place('')}: {kind} of {venue} {symbol}"
 
-    def _names(self) -> list[tuple[str, str, str]]:
-        folders = sorted(self.root.glob("kind=*/venue=*/symbol=*"))
-        names = [tuple(part.partition("=")[2] for part in folder.parts[-3:]) for folder in folders]
-        return [(kind, venue, symbol) for kind, venue, symbol in names]
+    def _lacks(self, kinds: Iterable[str], venue: str, symbol: str) -> LakeError:
+        return LakeError(
+            f"{self._named(' or '.join(kinds), venue, symbol)}; {self._held(symbol)}".replace(": ", ": no ", 1)
+        )
 
     def _held(self, symbol: str) -> str:
         """What a user may have meant: the streams of the symbol, or of all symbols where it has none."""
-        names = self._names()
+        names = self.names()
         near = [n for n in names if n[2] == symbol] or names
         shown = ", ".join(" ".join(n) for n in near[:12])
         return f"there is {shown}{', …' if len(near) > 12 else ''}" if near else "the lake is empty"
@@ -180,13 +268,42 @@ def read_events(
     """
     sources = _sources(lake, market, start_ns, end_ns)
     rank = {name: place for place, name in enumerate(dict.fromkeys(name for name, *_ in sources))}
-    sizes = [len(rows["event_ns"]) for *_, rows in sources]
-    ranks = np.repeat([rank[name] for name, *_ in sources], sizes)
-    event_ns, known_at_ns = (np.concatenate([rows[n] for *_, rows in sources]) for n in ("event_ns", "known_at_ns"))
-    order = np.lexsort((event_ns, ranks, known_at_ns))
+    return _merged([(rank[name], kind, venue, rows) for name, kind, venue, rows in sources], market.symbol)
+
+
+def _merged(sources: list[tuple[int, str, str, Columns]], symbol: str) -> Iterator[AnyEvent]:
+    """The events of (rank, kind, venue, rows) by `known_at_ns`, then rank, then `event_ns`; so is each sorted by itself."""
+    heads = [rows["place"] == 0 if kind == "book" else slice(None) for _, kind, _, rows in sources]
+    event_ns, known_at_ns = (
+        [rows[name][head] for (*_, rows), head in zip(sources, heads, strict=True)]
+        for name in ("event_ns", "known_at_ns")
+    )
+    sizes = [len(times) for times in event_ns]
+    ranks = np.repeat([rank for rank, *_ in sources], sizes)
+    order = np.lexsort((np.concatenate(event_ns), ranks, np.concatenate(known_at_ns)))
     turns = np.repeat(np.arange(len(sources)), sizes)[order]
-    feeds = [events_of(kind, venue, market.symbol, rows) for _, kind, venue, rows in sources]
+    feeds = [events_of(kind, venue, symbol, rows) for _, kind, venue, rows in sources]
     return (next(feeds[turn]) for at in range(0, len(turns), CHUNK) for turn in turns[at : at + CHUNK].tolist())
+
+
+def _turn(kind: str) -> tuple[int, str]:
+    """Which kind comes first among what became known at once."""
+    return (0 if kind == "gap" else 2 if kind.startswith("bar_") else 1), kind
+
+
+def _batches(events: Iterable[AnyEvent], batch_rows: int) -> Iterator[dict[Stream, list[AnyEvent]]]:
+    """Events by stream, about `batch_rows` rows at a time; those known at one time in one batch."""
+    batch: defaultdict[Stream, list[AnyEvent]] = defaultdict(list)
+    rows, known_at_ns = 0, None
+    for event in events:
+        if rows >= batch_rows and event.known_at_ns != known_at_ns:
+            yield batch
+            batch, rows = defaultdict(list), 0
+        batch[kind_of(event), event.venue, event.symbol].append(event)
+        rows += len(event.bids) + len(event.asks) if isinstance(event, BookUpdate) else 1
+        known_at_ns = event.known_at_ns
+    if batch:
+        yield batch
 
 
 def _sources(
@@ -199,6 +316,19 @@ def _sources(
         for name, stream in streams
         for kind, rows in lake.columns_of(stream, market.symbol, start_ns, end_ns).items()
     ]
+
+
+def _days_within(days: Iterable[str], start_ns: int | None, end_ns: int | None) -> list[str]:
+    """The days whose partitions may hold rows known in [start_ns, end_ns)."""
+    first = "" if start_ns is None else date_of(start_ns - MAX_LAG_NS - 1)
+    last = "~" if end_ns is None else date_of(end_ns)
+    return [day for day in days if first <= day <= last]
+
+
+def _by_known(kind: str, pieces: list[Columns]) -> Columns:
+    """All rows of the pieces, sorted by `known_at_ns`, then `event_ns`, then as they are stored."""
+    rows = {n: np.concatenate([p[n] for p in pieces] or [np.empty(0, d)]) for n, d in schema_of(kind).items()}
+    return take(rows, np.lexsort((rows["event_ns"], rows["known_at_ns"])))
 
 
 def _known_within(rows: Columns, start_ns: int | None, end_ns: int | None) -> Columns:

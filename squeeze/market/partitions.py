@@ -4,17 +4,17 @@ Apart from `lake`, which knows where the files lie and which of them a question 
 """
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import astuple, dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from squeeze.errors import LakeError
-from squeeze.files import whole
 from squeeze.market.events import DAY_NS, SECOND_NS, Quality, cadence_name
-from squeeze.market.rows import INTERVAL, Columns, is_keyed, schema_of
+from squeeze.market.rows import INTERVAL, Columns, schema_of
+from squeeze.market.storage import Storage
 
 MAX_LAG_NS = DAY_NS
 """An event is known at most a day after it happened; this bounds the partitions that a read by known-at must open."""
@@ -22,13 +22,19 @@ MAX_LAG_NS = DAY_NS
 MAX_SKEW_NS = 10 * SECOND_NS
 """How much later than its receipt an event may be stamped, by clocks that disagree, if it says so (`CLOCK_SKEW`)."""
 
+ROW_GROUP = 1_000_000
+"""Rows of a file that are compressed together, so that damage elsewhere leaves them readable."""
+
+DAMAGE = (OSError, pa.ArrowException, KeyError, TypeError, ValueError, ArithmeticError, BufferError, MemoryError)
+"""What reading a file of flipped bits may raise: pyarrow trusts the footer, and the schema in it."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
 """Venues and symbols name folders, so they may hold nothing else."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """What became of the rows handed to `Lake.write`."""
+    """What became of the rows handed to `Lake.write` or `Lake.write_events`."""
 
     rows_new: int = 0
     """Rows the lake did not have."""
@@ -36,11 +42,11 @@ class Written:
     """Rows it had, to the bit."""
     rows_kept: int = 0
     """Rows that differ from the one already there for that time; the older row stays."""
+    rows_too_old: int = 0
+    """Rows that `write_events` left out: known more than a day after they happened."""
 
     def __add__(self, other: "Written") -> "Written":
-        return Written(
-            self.rows_new + other.rows_new, self.rows_same + other.rows_same, self.rows_kept + other.rows_kept
-        )
+        return Written(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 def take(rows: Columns, which: np.ndarray) -> Columns:
@@ -63,14 +69,11 @@ def checked(place: str, kind: str, columns: Columns) -> Columns:
     for name, dtype in schema.items():
         if dtype.kind == "f":
             rows[name] = np.where(np.isnan(rows[name]), np.nan, rows[name] + 0.0)
-    lag = rows["known_at_ns"] - rows["event_ns"]
-    earliest = np.where(rows["quality"] & Quality.CLOCK_SKEW, -MAX_SKEW_NS, 0)
-    if ((lag < earliest) | (lag > MAX_LAG_NS)).any():
+    if (too_early(rows) | too_late(rows)).any():
+        lag = rows["known_at_ns"] - rows["event_ns"]
         raise LakeError(
             f"{place}: known_at_ns must lie within a day after event_ns, got a lag of {lag.min()} to {lag.max()} ns"
         )
-    if is_keyed(kind) and (np.diff(rows["event_ns"]) == 0).any():
-        raise LakeError(f"{place}: two rows for one event_ns")
     if "cadence_ns" in rows:
         named = {cadence_name(int(c)) for c in np.unique(rows["cadence_ns"])}
         if named - {kind.rpartition("_")[2]}:
@@ -78,15 +81,60 @@ def checked(place: str, kind: str, columns: Columns) -> Columns:
     return rows
 
 
+def too_early(rows: Columns) -> np.ndarray:
+    """Which rows were known before they happened, beyond what their flag `CLOCK_SKEW` allows."""
+    earliest = np.where(rows["quality"] & Quality.CLOCK_SKEW, -MAX_SKEW_NS, 0)
+    return rows["known_at_ns"] - rows["event_ns"] < earliest
+
+
+def too_late(rows: Columns) -> np.ndarray:
+    """Which rows were known more than a day after they happened."""
+    return rows["known_at_ns"] - rows["event_ns"] > MAX_LAG_NS
+
+
+def order_of(rows: Columns) -> np.ndarray:
+    """The order in which rows are stored: by all columns, floats by their bits."""
+    return np.lexsort([bits_of(column) for column in reversed(rows.values())])
+
+
+def falls_and_repeats(rows: Columns) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows come before the row ahead of them in the order of storage, and which are equal to it."""
+    falls, equal = np.zeros(len(rows["event_ns"]), bool), np.ones(len(rows["event_ns"]), bool)
+    equal[:1] = False
+    for column in map(bits_of, rows.values()):
+        falls[1:] |= equal[1:] & (column[1:] < column[:-1])
+        equal[1:] &= column[1:] == column[:-1]
+    return falls, equal
+
+
 def merge_prints(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, Written]:
-    """Each distinct row as often as the side that has more of it; sorted by all columns, so that order is content."""
-    if not len(old):  # a day of trades: sorting columns is ten times faster than finding distinct rows
-        return new[np.lexsort(new.T[::-1])], Written(rows_new=len(new))
-    rows, which = np.unique(np.concatenate([old, new]), axis=0, return_inverse=True)
-    had = np.bincount(which[: len(old)], minlength=len(rows))
-    came = np.bincount(which[len(old) :], minlength=len(rows))
+    """Each distinct row as often as the side that has more of it; sorted by all columns, so that order is content.
+
+    Only the stretch of `old` that `new` reaches into is sorted again: a batch at the end of a day costs its own size.
+    """
+    low, high = 0, len(old)
+    if len(old) and len(new) and (old[1:, 0] >= old[:-1, 0]).all():
+        low, high = np.searchsorted(old[:, 0], new[:, 0].min()), np.searchsorted(old[:, 0], new[:, 0].max(), "right")
+    both = np.concatenate([old[low:high], new])
+    order = np.lexsort(both.T[::-1])  # ten times faster than np.unique
+    both = both[order]
+    starts = np.ones(len(both), bool)
+    starts[1:] = (both[1:] != both[:-1]).any(axis=1)
+    which, is_old = np.cumsum(starts) - 1, order < high - low
+    rows = both[starts]
+    had, came = (np.bincount(which[side], minlength=len(rows)) for side in (is_old, ~is_old))
     count = np.maximum(had, came)
-    return np.repeat(rows, count, axis=0), Written(int((count - had).sum()), int(np.minimum(had, came).sum()))
+    merged = np.concatenate([old[:low], np.repeat(rows, count, axis=0), old[high:]])
+    return merged, Written(int((count - had).sum()), int(np.minimum(had, came).sum()))
+
+
+def first_of_each(bits: np.ndarray) -> tuple[np.ndarray, Written]:
+    """Of rows that rise in column 0 the first for each time, and whether the others were the same."""
+    starts = np.ones(len(bits), bool)
+    starts[1:] = bits[1:, 0] != bits[:-1, 0]
+    firsts = bits[starts]
+    same = (bits == firsts[np.cumsum(starts) - 1]).all(axis=1)
+    return firsts, Written(rows_same=int((same & ~starts).sum()), rows_kept=int((~same).sum()))
 
 
 def merge_keyed(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, Written]:
@@ -103,7 +151,12 @@ def merge_keyed(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, Written]:
 
 def to_bits(rows: Columns) -> np.ndarray:
     """Rows as one int64 matrix, floats by their bits: equality of rows, NaN included, becomes equality of integers."""
-    return np.stack([c.view(np.int64) if c.dtype.kind == "f" else c.astype(np.int64) for c in rows.values()], axis=1)
+    return np.stack([bits_of(column) for column in rows.values()], axis=1)
+
+
+def bits_of(column: np.ndarray) -> np.ndarray:
+    """A column as int64; of a float its bits, so that NaN equals NaN."""
+    return column.view(np.int64) if column.dtype.kind == "f" else column.astype(np.int64, copy=False)
 
 
 def from_bits(bits: np.ndarray, kind: str) -> Columns:
@@ -123,44 +176,64 @@ def date_of(ns: int) -> str:
     return str(np.datetime64(ns, "ns").astype("datetime64[D]"))
 
 
-def replace(path: Path, rows: Columns) -> None:
+def ns_of(day: str) -> int:
+    """When a day of `date_of` begins.
+
+    >>> date_of(ns_of("2026-01-31"))
+    '2026-01-31'
+    """
+    return int(np.datetime64(day, "ns").astype(np.int64))
+
+
+def replace(storage: Storage, path: str, rows: Columns) -> None:
     """Put a partition in the place of the old one."""
-    try:
-        with whole(path) as part:
-            pq.write_table(pa.table(rows), part, compression="zstd", use_dictionary=False, write_page_checksum=True)
-    except (OSError, pa.ArrowException) as error:
-        raise LakeError(f"{path}: cannot be written: {_one_line(error)}") from None
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        pa.table(rows), sink, compression="zstd", use_dictionary=False, write_page_checksum=True,
+        row_group_size=ROW_GROUP,
+    )  # fmt: skip
+    storage.write(path, sink.getvalue().to_pybytes())
 
 
-def load(path: Path, kind: str) -> Columns:
+def opened(storage: Storage, path: str) -> Any:
+    """A partition to read, as `pq.ParquetFile`; of a local one only what is asked for is read."""
+    source = storage.local / path if storage.local is not None else pa.BufferReader(storage.read(path))
+    return pq.ParquetFile(source, page_checksum_verification=True)
+
+
+def load(storage: Storage, path: str, kind: str) -> Columns:
     """All rows of a partition; `LakeError` naming the file where it cannot be read or lacks a column."""
-    schema = schema_of(kind)
-    rows: Columns = {}
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            table = file.read(columns=list(schema), use_threads=False)
-        for name, dtype in schema.items():
-            # Not `to_numpy`, which imports pandas where that is installed.
-            values = np.from_dlpack(table.column(name).combine_chunks())
-            rows[name] = values.astype(dtype, casting="same_kind", copy=False)
-        return rows
-    except (OSError, pa.ArrowException, KeyError, TypeError) as error:
-        raise LakeError(f"{path}: not a readable partition of {kind}: {_one_line(error)}") from None
+        with opened(storage, path) as file:
+            return columns_in(file.read(columns=list(schema_of(kind)), use_threads=False), kind)
+    except DAMAGE as error:
+        raise LakeError(f"{storage.place(path)}: not a readable partition of {kind}: {_one_line(error)}") from None
 
 
-def footer_of(path: Path) -> pq.FileMetaData:
+def columns_in(table: pa.Table, kind: str) -> Columns:
+    """The columns of a kind; one of `DAMAGE` for a table that lacks one, or has it in another type."""
+    rows: Columns = {}
+    for name, dtype in schema_of(kind).items():
+        # Not `to_numpy`, which imports pandas where that is installed.
+        values = np.from_dlpack(table.column(name).combine_chunks())
+        rows[name] = values.astype(dtype, casting="same_kind", copy=False)
+    return rows
+
+
+def footer_of(storage: Storage, path: str) -> pq.FileMetaData:
     """The metadata of a partition, without its rows."""
     try:
-        return pq.read_metadata(path)
-    except (OSError, pa.ArrowException) as error:
-        raise LakeError(f"{path}: not a readable partition: {_one_line(error)}") from None
+        with opened(storage, path) as file:
+            return file.metadata
+    except DAMAGE as error:
+        raise LakeError(f"{storage.place(path)}: not a readable partition: {_one_line(error)}") from None
 
 
-def event_range(path: Path, footer: pq.FileMetaData) -> tuple[int, int]:
+def event_range(place: str, footer: pq.FileMetaData) -> tuple[int, int]:
     """First and last `event_ns` of a partition, from the statistics of its first column."""
     statistics = [footer.row_group(i).column(0).statistics for i in range(footer.num_row_groups)]
     if not statistics or any(s is None or not s.has_min_max for s in statistics):
-        raise LakeError(f"{path}: its metadata lacks the range of event_ns")
+        raise LakeError(f"{place}: its metadata lacks the range of event_ns")
     return min(int(s.min) for s in statistics), max(int(s.max) for s in statistics)
 
 
