@@ -135,11 +135,16 @@ def test_a_clock_that_steps_back_starts_a_segment_and_bends_no_time(log):
     assert got(log) == [frames[0], frames[2], frames[1]]
 
 
+def test_frames_of_one_time_stay_together(log):
+    record(log, [(NOON, b"a"), (NOON, b"b"), (NOON, b"a")], block_bytes=1)
+    assert (len(segments(log)), [frame for _, frame in got(log)]) == (1, [b"a", b"b", b"a"])
+
+
 def test_connections_are_merged_by_time_then_name(log):
     with log.writer("bybit") as writer:
         for received_ns, connection in ((3, "a"), (1, "b"), (3, "b"), (2, "b"), (4, "a"), (3, "b")):
-            writer.append(NOON + received_ns, b"", connection)
-    assert [(f.received_ns - NOON, f.connection) for f in log.read("bybit")] == [
+            writer.append(NOON + received_ns * 1000, b"", connection)
+    assert [((f.received_ns - NOON) // 1000, f.connection) for f in log.read("bybit")] == [
         (1, "b"), (2, "b"), (3, "a"), (3, "b"), (3, "b"), (4, "a"),
     ]  # fmt: skip
 
@@ -248,8 +253,10 @@ def test_a_full_disk_is_told_and_no_frame_is_lost_once_there_is_room(log, monkey
             if room[0]:
                 writer.append(*frame)
             else:
+                before = [part.stat().st_size for part in log.storage.local.rglob("*.part")]
                 with pytest.raises(LakeError, match="No space left"):
                     writer.append(*frame)
+                assert [part.stat().st_size for part in log.storage.local.rglob("*.part")] == before
     assert got(log) == FRAMES
     assert [r.problem for r in log.check()] == ["", ""]
 

@@ -180,6 +180,14 @@ class BookUpdate(Event, tag="book", frozen=True, kw_only=True, gc=False):
     depth: int = 0
 
 
+class DepthBand(Event, tag="depth_band", frozen=True, kw_only=True, gc=False):
+    """All that is bid or asked from the middle of a book to `percentage` away from it: below zero bids, above asks."""
+
+    percentage: float
+    depth_base: float
+    notional_usd: float
+
+
 class Gap(Event, tag="gap", frozen=True, kw_only=True, gc=False):
     """A hole in what was received, noticed at `known_at_ns`; nothing was heard since `event_ns`.
 
@@ -201,6 +209,7 @@ AnyEvent = (
     | Price
     | FundingForecast
     | BookUpdate
+    | DepthBand
     | Gap
 )
 

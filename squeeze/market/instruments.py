@@ -125,11 +125,13 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
         >>> step = {"tick_size": 0.1, "lot_size_base": 0.0001, "minimum_size_base": 0.0001, "contract_value": 0.01}
         >>> swap = Instrument(venue="okx", native="BTC-USDT-SWAP", symbol="BTCUSDT", as_of_ns=0, source="test", **step)
-        >>> swap.to_base(250.0)
-        2.5
+        >>> swap.to_base(250.0), swap.to_base(727.0)
+        (2.5, 7.27)
         """
         if not self.is_inverse:
-            return contracts * self.contract_value
+            # 727 * 0.01 is 7.2700000000000005, 727 / 100 is 7.27: a part of a coin is divided by, so nothing is bent.
+            per_coin = round(1 / self.contract_value)
+            return contracts / per_coin if per_coin * self.contract_value == 1 else contracts * self.contract_value
         _require("price", f"positive for inverse {self.native}", price, 0 < price < math.inf)
         return contracts * self.contract_value / price
 

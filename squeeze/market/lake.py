@@ -92,13 +92,15 @@ class Lake:
         memory is bounded. A batch ends only where the time at which events became known changes: equal prints, which
         are all counted only if they are in one batch, are not parted as long as events come in the order in which they
         became known. Of several events for one time of a keyed kind the first stays. What became known more than a day
-        after it happened, as history from REST is, is left out and counted. Raises `LakeError` for an event that
-        `write` would refuse; earlier batches have been written, and what follows in its own is not.
+        after it happened, as history from REST is, is left out and counted; of a gap longer than a day its last day is
+        kept. Raises `LakeError` for an event that `write` would refuse; earlier batches have been written by then.
         """
         total = Written()
         for batch in _batches(events, batch_rows):
             for (kind, venue, symbol), waiting in batch.items():
                 columns = columns_of(kind, waiting)
+                if kind == "gap":
+                    columns["event_ns"] = np.maximum(columns["event_ns"], columns["known_at_ns"] - MAX_LAG_NS)
                 late = too_late(columns)
                 total += Written(rows_too_old=int(late.sum()))
                 rows = checked(self._named(kind, venue, symbol), kind, take(columns, ~late))
@@ -272,7 +274,7 @@ def read_events(
 
 
 def _merged(sources: list[tuple[int, str, str, Columns]], symbol: str) -> Iterator[AnyEvent]:
-    """The events of (rank, kind, venue, rows) by `known_at_ns`, then rank, then `event_ns`; so is each sorted by itself."""
+    """The events of (rank, kind, venue, rows) by `known_at_ns`, rank and `event_ns`; each has its own in that order."""
     heads = [rows["place"] == 0 if kind == "book" else slice(None) for _, kind, _, rows in sources]
     event_ns, known_at_ns = (
         [rows[name][head] for (*_, rows), head in zip(sources, heads, strict=True)]

@@ -19,6 +19,7 @@ from squeeze.market.events import (
     AnyEvent,
     Bar,
     BookUpdate,
+    DepthBand,
     Event,
     Funding,
     FundingForecast,
@@ -49,6 +50,7 @@ SINGLE: dict[str, type[AnyEvent]] = {
     "price_mark": Price,
     "price_index": Price,
     "book": BookUpdate,
+    "depth_band": DepthBand,
     "gap": Gap,
 }
 KEYED = ("open_interest", "funding")

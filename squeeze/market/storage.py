@@ -10,6 +10,7 @@ options of a URI are left out of it.
 """
 
 import errno
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -178,7 +179,7 @@ def _filesystem_of(uri: str) -> tuple[Any, str]:
         if "nrecognized filesystem type" not in str(error) and "built without" not in str(error):
             raise
     try:
-        import fsspec  # type: ignore[import-untyped]
+        fsspec = importlib.import_module("fsspec")
     except ImportError:
         raise LakeError(f"pyarrow has no filesystem for {scheme}://; install fsspec and its package for it") from None
     filesystem, base = fsspec.core.url_to_fs(uri)
@@ -199,6 +200,11 @@ def _without_secrets(uri: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _told(error: BaseException, secrets: tuple[str, ...]) -> str:
+    """An error in one line, without secrets.
+
+    >>> _told(OSError("no such key:\\n  word"), ("word", "key"))
+    'no such …: …'
+    """
     text = " ".join((str(error) or type(error).__name__).split())
     for secret in secrets:
         text = text.replace(secret, "…")

@@ -28,6 +28,7 @@ from squeeze.market.venues.wire import (
     MS,
     NOTHING,
     Connection,
+    Decode,
     Id,
     Level,
     Ms,
@@ -367,13 +368,13 @@ def _funding_rows(frame: bytes, known_at_ns: int, request: str) -> list[AnyEvent
     ]  # fmt: skip
 
 
-COMBINED = decoder(Combined)
-SINGLE: Callable[[bytes], Message] = msgspec.json.Decoder(Message, strict=False).decode
-OTHER = decoder(Other)
-DEPTH_ANSWER = decoder(DepthAnswer)
-INTEREST_ANSWER = decoder(InterestAnswer)
-INTEREST_ROWS = decoder(list[InterestRow])
-FUNDING_ROWS = decoder(list[FundingRow])
+COMBINED: Decode[Combined] = decoder(Combined)
+SINGLE: Decode[Message] = decoder(Message)
+OTHER: Decode[Other] = decoder(Other)
+DEPTH_ANSWER: Decode[DepthAnswer] = decoder(DepthAnswer)
+INTEREST_ANSWER: Decode[InterestAnswer] = decoder(InterestAnswer)
+INTEREST_ROWS: Decode[list[InterestRow]] = decoder(list[InterestRow])
+FUNDING_ROWS: Decode[list[FundingRow]] = decoder(list[FundingRow])
 
 EVENTS: dict[type[Wire], Callable[[Any, int], list[AnyEvent]]] = {
     AggregateWire: _trade,

@@ -29,6 +29,7 @@ from squeeze.market.venues.wire import (
     MS,
     NOTHING,
     Connection,
+    Decode,
     Id,
     Level,
     Ms,
@@ -368,8 +369,8 @@ def _liquidations(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
         events.append(
             Liquidation(
                 venue=VENUE, symbol=symbol, event_ns=x.T * MS, known_at_ns=known_at_ns,
-                quality=int(completeness(VENUE, x.T * MS) or 0), side=SIDES[x.S], usd=x.v * x.p, size_base=x.v, price=x.p,
-                place=place,
+                quality=int(completeness(VENUE, x.T * MS) or 0), side=SIDES[x.S], usd=x.v * x.p,
+                size_base=x.v, price=x.p, place=place,
             )
         )  # fmt: skip
     return events
@@ -428,15 +429,15 @@ def _funding_answer(frame: bytes, known_at_ns: int, request: str) -> list[AnyEve
     ]  # fmt: skip
 
 
-TRADES = decoder(TradesWire)
-BOOK = decoder(BookWire)
-TICKER = decoder(TickerWire)
-LIQUIDATIONS = decoder(LiquidationsWire)
-OLD_LIQUIDATIONS = decoder(OldLiquidationsWire)
-OTHER = decoder(Other)
-BOOK_ANSWER = decoder(BookAnswer)
-INTEREST_ANSWER = decoder(InterestAnswer)
-FUNDING_ANSWER = decoder(FundingAnswer)
+TRADES: Decode[TradesWire] = decoder(TradesWire)
+BOOK: Decode[BookWire] = decoder(BookWire)
+TICKER: Decode[TickerWire] = decoder(TickerWire)
+LIQUIDATIONS: Decode[LiquidationsWire] = decoder(LiquidationsWire)
+OLD_LIQUIDATIONS: Decode[OldLiquidationsWire] = decoder(OldLiquidationsWire)
+OTHER: Decode[Other] = decoder(Other)
+BOOK_ANSWER: Decode[BookAnswer] = decoder(BookAnswer)
+INTEREST_ANSWER: Decode[InterestAnswer] = decoder(InterestAnswer)
+FUNDING_ANSWER: Decode[FundingAnswer] = decoder(FundingAnswer)
 
 EVENTS: dict[bytes, Callable[[bytes, int], list[AnyEvent]]] = {
     b"public": _trades,

@@ -348,9 +348,7 @@ def _books(okx: Okx, push: Push[LevelsWire], known_at_ns: int) -> list[AnyEvent]
 
 
 def _levels(contract: Instrument, levels: list[OkxLevel]) -> Levels:
-    if contract.is_inverse:
-        return [(level[0], contract.to_base(level[1], level[0])) for level in levels]
-    return [(level[0], level[1] * contract.contract_value) for level in levels]
+    return [(level[0], contract.to_base(level[1], level[0])) for level in levels]
 
 
 def _best(okx: Okx, push: Push[LevelsWire], known_at_ns: int) -> list[AnyEvent]:
@@ -452,9 +450,9 @@ def _liquidations(okx: Okx, push: Push[OrdersWire], known_at_ns: int) -> list[An
 
 
 START = b'{"arg":{"channel":"'
-OTHER = decoder(Other)
-INTEREST_HISTORY = decoder(Answer[InterestHistoryRow])
-SETTLED = decoder(Answer[SettledRow])
+OTHER: Decode[Other] = decoder(Other)
+INTEREST_HISTORY: Decode[Answer[InterestHistoryRow]] = decoder(Answer[InterestHistoryRow])
+SETTLED: Decode[Answer[SettledRow]] = decoder(Answer[SettledRow])
 
 BOOKS = (decoder(Push[LevelsWire]), _books)
 PUSHES: dict[str, tuple[Decode[Push[Any]], Callable[[Okx, Push[Any], int], list[AnyEvent]]]] = {

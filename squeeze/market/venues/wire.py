@@ -7,7 +7,7 @@ Checked while decoding, in C: a price is above zero and finite, a size not negat
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Annotated, NoReturn, Protocol, TypeVar
+from typing import Annotated, Any, NoReturn, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -98,7 +98,7 @@ T = TypeVar("T")
 Decode = Callable[[bytes], T]
 
 
-def decoder(kind: type[T]) -> Decode[T]:
+def decoder(kind: Any) -> Decode[Any]:
     """A decoder of frames in which numbers may stand as text."""
     return msgspec.json.Decoder(kind, strict=False).decode
 

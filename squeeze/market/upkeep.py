@@ -1,0 +1,448 @@
+"""Looking after a lake: what is wrong with it, fewer and smaller files, and what to do about damage.
+
+    check ─► a report for each stream        compact ─► the same rows, better packed
+                                             repair  ─► damaged files aside, what they still give kept
+
+Apart from `lake`, which reads and writes and trusts what it wrote. All three read a partition at a time. `compact` and
+`repair` write: no other process may write to the lake meanwhile.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from squeeze.errors import LakeError
+from squeeze.market.events import DAY_NS, Quality
+from squeeze.market.lake import Lake, Stream
+from squeeze.market.partitions import (
+    DAMAGE,
+    NAME,
+    ROW_GROUP,
+    columns_in,
+    date_of,
+    event_range,
+    falls_and_repeats,
+    footer_of,
+    load,
+    ns_of,
+    opening_ns,
+    order_of,
+    replace,
+    take,
+    too_early,
+    too_late,
+)
+from squeeze.market.rows import CHUNK, NO_LEVEL, Columns, events_of, is_keyed, schema_of
+from squeeze.market.storage import Storage
+
+SHOWN_HOLES = 5
+PRICES = ("open", "high", "low", "close", "price", "bid", "ask")
+MAY_LACK_PRICES = ("quote", "liquidation")
+"""Kinds whose price is NaN where the venue does not say it."""
+
+
+@dataclass(frozen=True)
+class StreamReport:
+    """What `check` found in one stream. What the lake promises and does not keep is a fault; all else tells of the
+    market, the venue or the recorder, and may be so.
+    """
+
+    kind: str
+    venue: str
+    symbol: str
+    rows: int = 0
+    first_ns: int | None = None
+    last_ns: int | None = None
+    """First and last `event_ns`, None where no row can be read."""
+    days: int = 0
+    """Partitions, readable or not."""
+    missing_days: tuple[str, ...] = ()
+    """Days between the first and the last that have no partition."""
+    missing: int = 0
+    """Of a kind with a cadence: intervals that are not there between the first and the last."""
+    holes: tuple[tuple[int, int], ...] = ()
+    """The first few stretches [start_ns, end_ns) of them."""
+    repeats: int = 0
+    """Rows equal to another, beyond the first. Two equal prints can be real."""
+    gaps: int = 0
+    silent_ns: int = 0
+    """Of kind `gap`: rows, and the time in which at least one feed was broken."""
+    snapshots: int = 0
+    breaks: int = 0
+    """Of kind `book`: whole books, and updates whose `previous_id` is not the `last_id` of the update before."""
+    flags: tuple[str, ...] = ()
+    """Names of `Quality` that some row has."""
+    faults: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the stream is as the lake promises."""
+        return not self.faults
+
+
+@dataclass(frozen=True)
+class CompactReport:
+    """What `compact` did."""
+
+    partitions: int
+    rewritten: tuple[str, ...]
+    unreadable: tuple[str, ...]
+    """Partitions that were left alone; see `repair`."""
+    leftovers: tuple[str, ...]
+    """Half-written files of killed runs, now deleted."""
+    bytes_before: int
+    bytes_after: int
+
+
+@dataclass(frozen=True)
+class PartitionRepair:
+    """What `repair` did to one partition."""
+
+    kind: str
+    venue: str
+    symbol: str
+    day: str
+    problem: str
+    rows: int
+    """Rows that the partition has now."""
+    original: str
+    """Where the file lies as it was; "" where it held nothing else than the new one."""
+    is_incomplete: bool
+    """Whether rows were lost: import or build the day again, which adds what is missing."""
+
+
+def check(
+    lake: Lake, kind: str | None = None, venue: str | None = None, symbol: str | None = None
+) -> list[StreamReport]:
+    """A report for each stream, or for those of this kind, venue and symbol. Damage is a fault, never an exception.
+
+    Faults are: a partition that cannot be read; rows out of order, on a wrong day, known before they happened or more
+    than a day after; a time that a keyed kind has twice; intervals that overlap; a price that is not above zero or not
+    finite; book updates that do not follow each other where no `gap` says so.
+    """
+    return [_check_stream(lake, stream) for stream in _selected(lake, kind, venue, symbol)]
+
+
+def compact(lake: Lake, kind: str | None = None, venue: str | None = None, symbol: str | None = None) -> CompactReport:
+    """Write partitions of needlessly many row groups, or of another compression, again: sorted, a million rows together.
+
+    No row changes. Deletes what killed runs left half-written.
+    """
+    storage, rewritten, unreadable, paths = lake.storage, [], [], []
+    leftovers = _leftovers(storage, kind, venue, symbol)
+    before = sum(map(storage.size, leftovers))
+    for path in leftovers:
+        storage.remove(path)
+    for name, venue_, symbol_ in _selected(lake, kind, venue, symbol):
+        for path in lake.partitions(name, venue_, symbol_).values():
+            paths.append(path)
+            before += storage.size(path)
+            try:
+                if _is_loose(footer_of(storage, path)):
+                    rows = load(storage, path, name)
+                    replace(storage, path, take(rows, order_of(rows)))
+                    rewritten.append(path)
+            except LakeError:
+                unreadable.append(storage.place(path))
+    after = sum(map(storage.size, paths))
+    return CompactReport(len(paths), tuple(rewritten), tuple(unreadable), tuple(leftovers), before, after)
+
+
+def repair(
+    lake: Lake, kind: str | None = None, venue: str | None = None, symbol: str | None = None
+) -> list[PartitionRepair]:
+    """Make every partition readable and sorted, with its rows on their day; what was done, partition by partition.
+
+    A file that cannot be read is kept as `data.parquet.damaged`, beside a new one of the rows that can still be read:
+    those ahead of the first damaged page of each row group. A torn file, which lacks its end, gives none.
+    """
+    repairs = []
+    for stream in _selected(lake, kind, venue, symbol):
+        parts = lake.partitions(*stream)
+        broken = {
+            day: problem for day, path in parts.items() if (problem := _unreadable(lake.storage, path, stream[0]))
+        }
+        repairs += [_salvage(lake.storage, stream, day, parts[day], problem) for day, problem in broken.items()]
+        for day in parts.keys() - broken.keys():  # now that rows can be moved to any day
+            rows = load(lake.storage, parts[day], stream[0])
+            if done := _put_in_order(lake, stream, day, parts[day], rows):
+                repairs.append(done)
+    return sorted(repairs, key=lambda r: (r.kind, r.venue, r.symbol, r.day))
+
+
+@dataclass
+class _Faults:
+    """Counts of what is wrong, each with the first file it was seen in."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    places: dict[str, str] = field(default_factory=dict)
+    told: list[str] = field(default_factory=list)
+
+    def add(self, what: str, where: np.ndarray, place: str) -> None:
+        if where.any():
+            self.counts[what] = self.counts.get(what, 0) + int(where.sum())
+            self.places.setdefault(what, place)
+
+    def texts(self) -> tuple[str, ...]:
+        counted = (f"{self.places[what]}: {what}: {count}" for what, count in self.counts.items())
+        return (*self.told, *counted)
+
+
+def _check_stream(lake: Lake, stream: Stream) -> StreamReport:
+    kind = stream[0]
+    try:
+        parts = lake.partitions(*stream)
+    except LakeError as error:  # a folder that no kind or venue can have
+        return StreamReport(*stream, faults=(str(error),))
+    faults, quality, first, last, rows_seen, repeats = _Faults(), 0, None, None, 0, 0
+    grid, silence, chain = _Grid(), _Silence(), _Chain(_gap_times(lake, stream) if kind == "book" else np.empty(0))
+    for day, path in parts.items():
+        place = lake.storage.place(path)
+        try:
+            rows = load(lake.storage, path, kind)
+            named = event_range(place, footer_of(lake.storage, path))
+        except LakeError as error:
+            faults.told.append(str(error))
+            continue
+        repeats += _check_rows(kind, day, place, rows, faults)
+        low, high = int(rows["event_ns"].min()), int(rows["event_ns"].max())
+        if named != (low, high):
+            faults.told.append(f"{place}: its metadata names other times than its rows have")
+        rows = take(rows, order_of(rows))
+        if "cadence_ns" in rows:
+            grid.add(rows, place, faults)
+        if kind == "gap":
+            silence.add(rows)
+        if kind == "book":
+            chain.add(rows, place, faults)
+        quality |= int(np.bitwise_or.reduce(rows["quality"]))
+        first, last = low if first is None else min(first, low), high if last is None else max(last, high)
+        rows_seen += len(rows["event_ns"])
+    return StreamReport(
+        *stream,
+        rows=rows_seen,
+        first_ns=first,
+        last_ns=last,
+        days=len(parts),
+        missing_days=_missing_days(list(parts)),
+        missing=grid.missing,
+        holes=tuple(grid.holes),
+        repeats=repeats,
+        gaps=rows_seen if kind == "gap" else 0,
+        silent_ns=silence.total_ns,
+        snapshots=chain.snapshots,
+        breaks=chain.breaks,
+        flags=tuple(str(flag.name) for flag in Quality if flag & quality),
+        faults=faults.texts(),
+    )
+
+
+def _check_rows(kind: str, day: str, place: str, rows: Columns, faults: _Faults) -> int:
+    """Tell what is wrong with the rows of one partition, each by itself; how many equal the one before."""
+    falls, equal = falls_and_repeats(rows)
+    faults.add("rows out of order", falls, place)
+    faults.add("rows of another day", ~_is_home(kind, day, rows), place)
+    faults.add("rows known before they happened", too_early(rows), place)
+    faults.add("rows known more than a day after they happened", too_late(rows), place)
+    if is_keyed(kind):
+        faults.add("times given twice", np.diff(np.sort(rows["event_ns"])) == 0, place)
+    levels = rows["side"] != NO_LEVEL if kind == "book" else np.ones(len(falls), bool)
+    for name in PRICES:
+        if name in rows:
+            good = np.isfinite(rows[name]) & (rows[name] > 0)
+            if kind in MAY_LACK_PRICES:
+                good |= np.isnan(rows[name])
+            faults.add(f"{name} not a price", levels & ~good, place)
+    if falls.any():
+        equal = falls_and_repeats(take(rows, order_of(rows)))[1]
+    return int(equal.sum())
+
+
+class _Grid:
+    """Intervals that lack, or overlap, over partitions in the order of time."""
+
+    def __init__(self) -> None:
+        self.missing = 0
+        self.holes: list[tuple[int, int]] = []
+        self._last = np.empty(0, np.int64)
+
+    def add(self, rows: Columns, place: str, faults: _Faults) -> None:
+        cadence = int(rows["cadence_ns"][0])
+        closes = np.unique(np.concatenate([self._last, rows["event_ns"]]))
+        steps = np.diff(closes)
+        faults.add("intervals that overlap", steps < cadence, place)
+        wide = np.flatnonzero(steps > cadence)
+        self.missing += int((-(-steps[wide] // cadence) - 1).sum())
+        for at in wide[: SHOWN_HOLES - len(self.holes)].tolist():
+            self.holes.append((int(closes[at]), int(closes[at + 1]) - cadence))
+        self._last = closes[-1:]
+
+
+class _Silence:
+    """Time that is in at least one gap, over partitions in the order of time."""
+
+    def __init__(self) -> None:
+        self.total_ns = 0
+        self._end = np.iinfo(np.int64).min
+
+    def add(self, rows: Columns) -> None:
+        for start, end in zip(rows["event_ns"].tolist(), rows["known_at_ns"].tolist(), strict=True):
+            self.total_ns += max(end - max(start, self._end), 0)
+            self._end = max(self._end, end)
+
+
+class _Chain:
+    """The numbering of book updates, over partitions in the order of time; each depth is a feed of its own."""
+
+    def __init__(self, gap_times: np.ndarray) -> None:
+        self.snapshots = self.breaks = 0
+        self._gap_times = gap_times
+        self._last: dict[int, np.ndarray] = {}
+
+    def add(self, rows: Columns, place: str, faults: _Faults) -> None:
+        updates = take(rows, rows["place"] == 0)
+        updates = take(updates, np.argsort(updates["known_at_ns"], kind="stable"))
+        self.snapshots += int((updates["is_snapshot"] != 0).sum())
+        names = ("is_snapshot", "previous_id", "last_id", "known_at_ns")
+        table = np.stack([updates[name] for name in names])
+        for depth in np.unique(updates["depth"]).tolist():
+            feed = table[:, updates["depth"] == depth]
+            is_snapshot, previous, last, known = np.concatenate([self._last.get(depth, feed[:, :0]), feed], axis=1)
+            follows = (is_snapshot[1:] == 0) & (is_snapshot[:-1] == 0) & (previous[1:] >= 0) & (last[:-1] >= 0)
+            broken = follows & (previous[1:] != last[:-1])
+            self.breaks += int(broken.sum())
+            gaps = np.searchsorted(self._gap_times, known[1:], "right") - np.searchsorted(self._gap_times, known[:-1])
+            faults.add("updates that do not follow the one before, and no gap says so", broken & (gaps == 0), place)
+            self._last[depth] = feed[:, -1:]
+
+
+def _gap_times(lake: Lake, stream: Stream) -> np.ndarray:
+    """When a gap was noticed, rising; of a gap stream that is itself damaged what can be read."""
+    times = [np.empty(0, np.int64)]
+    for path in lake.partitions("gap", *stream[1:]).values():
+        try:
+            times.append(load(lake.storage, path, "gap")["known_at_ns"])
+        except LakeError:
+            continue
+    return np.sort(np.concatenate(times))
+
+
+def _missing_days(days: list[str]) -> tuple[str, ...]:
+    if not days:
+        return ()
+    between = range(ns_of(min(days)), ns_of(max(days)), DAY_NS)
+    return tuple(day for day in map(date_of, between) if day not in days)
+
+
+def _is_home(kind: str, day: str, rows: Columns) -> np.ndarray:
+    return np.asarray(opening_ns(kind, rows["event_ns"]) // DAY_NS == ns_of(day) // DAY_NS)
+
+
+def _is_loose(footer: pq.FileMetaData) -> bool:
+    """Whether a partition has more row groups than it needs, or is packed in another way than the lake does."""
+    packed = {footer.row_group(g).column(c).compression for g in range(footer.num_row_groups) for c in range(1)}
+    return footer.num_row_groups > max(-(-footer.num_rows // ROW_GROUP), 1) or packed > {"ZSTD"}
+
+
+def _leftovers(storage: Storage, kind: str | None, venue: str | None, symbol: str | None) -> list[str]:
+    """Half-written files; only a local disk has them, an object appears whole."""
+    if storage.local is None:
+        return []
+    pattern = f"kind={kind or '*'}/venue={venue or '*'}/symbol={symbol or '*'}/date=*/.*.tmp"
+    return sorted(path.relative_to(storage.local).as_posix() for path in storage.local.glob(pattern) if path.is_file())
+
+
+def _unreadable(storage: Storage, path: str, kind: str) -> str:
+    """Why a partition cannot be used; "" where it can."""
+    try:
+        rows = load(storage, path, kind)
+        named = event_range(storage.place(path), footer_of(storage, path))
+    except LakeError as error:
+        return str(error)
+    if named != (rows["event_ns"].min(), rows["event_ns"].max()):
+        return f"{storage.place(path)}: its metadata names other times than its rows have"
+    return ""
+
+
+def _salvage(storage: Storage, stream: Stream, day: str, path: str, problem: str) -> PartitionRepair:
+    data, kind = storage.read(path), stream[0]
+    pieces = list(_readable(data, kind))
+    rows = {n: np.concatenate([p[n] for p in pieces] or [np.empty(0, d)]) for n, d in schema_of(kind).items()}
+    rows = take(rows, _is_home(kind, day, rows) & ~too_early(rows) & ~too_late(rows))
+    rows = take(rows, order_of(rows))
+    original = _put_aside(storage, path, data)
+    if len(rows["event_ns"]):
+        replace(storage, path, rows)
+    else:
+        storage.remove(path)
+    return PartitionRepair(*stream, day, problem, len(rows["event_ns"]), original, is_incomplete=True)
+
+
+def _readable(data: bytes, kind: str) -> Iterator[Columns]:
+    """The rows of a damaged file that lie ahead of the first damaged page of their row group."""
+    try:
+        file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True, pre_buffer=False)
+        groups = file.num_row_groups
+    except DAMAGE:
+        return
+    for group in range(groups):
+        rows = {name: [np.empty(0, dtype)] for name, dtype in schema_of(kind).items()}
+        is_cut = False
+        try:
+            for batch in file.iter_batches(CHUNK, row_groups=[group], columns=list(rows), use_threads=False):
+                for name, column in columns_in(pa.table(batch), kind).items():
+                    rows[name].append(column)
+        except DAMAGE:
+            is_cut = True
+        piece = {name: np.concatenate(columns) for name, columns in rows.items()}
+        yield _whole_updates(piece, is_cut or group + 1 < groups) if kind == "book" else piece
+
+
+def _whole_updates(rows: Columns, is_cut: bool) -> Columns:
+    """Book rows without the levels of an update that begins before them or, where they are cut, goes on after them."""
+    starts = np.flatnonzero(rows["place"] == 0)
+    first, end = (starts[0], starts[-1] if is_cut else len(rows["place"])) if len(starts) else (0, 0)
+    return {name: column[first:end] for name, column in rows.items()}
+
+
+def _put_in_order(lake: Lake, stream: Stream, day: str, path: str, rows: Columns) -> PartitionRepair | None:
+    """Sort a partition, and move rows to the day they belong to; None where all is well."""
+    kind, venue, symbol = stream
+    falls = falls_and_repeats(rows)[0]
+    away = ~_is_home(kind, day, rows) & ~too_early(rows) & ~too_late(rows)
+    if not (falls.any() or away.any()):
+        return None
+    original = ""
+    if away.any():  # the day they move to may hold another value for a time, and would keep it
+        original = _put_aside(lake.storage, path, lake.storage.read(path))
+        lake.write_events(events_of(kind, venue, symbol, take(rows, away)))
+    kept = take(rows, ~away)
+    kept = take(kept, order_of(kept))
+    if len(kept["event_ns"]):
+        replace(lake.storage, path, kept)
+    else:
+        lake.storage.remove(path)
+    problem = f"{lake.storage.place(path)}: rows out of order: {falls.sum()}, of another day: {away.sum()}"
+    return PartitionRepair(*stream, day, problem, len(kept["event_ns"]), original, is_incomplete=False)
+
+
+def _put_aside(storage: Storage, path: str, data: bytes) -> str:
+    """Keep the bytes of a file beside it, under a name that nothing has; the place of the copy."""
+    aside = f"{path}.damaged"
+    number = 1
+    while storage.exists(aside):
+        number += 1
+        aside = f"{path}.damaged-{number}"
+    storage.write(aside, data)
+    return storage.place(aside)
+
+
+def _selected(lake: Lake, kind: str | None, venue: str | None, symbol: str | None) -> list[Stream]:
+    wanted = (kind, venue, symbol)
+    for what, name in zip(("kind", "venue", "symbol"), wanted, strict=True):
+        if name is not None and not NAME.fullmatch(name):
+            raise LakeError(f"{lake.storage.place('')}: {what} {name!r} cannot name a folder")
+    return [s for s in lake.names() if all(w is None or w == n for w, n in zip(wanted, s, strict=True))]
