@@ -8,9 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squeeze.errors import LakeError
-from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, Bar, Liquidation, kind_of
+from squeeze.market.events import (
+    DAY_NS,
+    HOUR_NS,
+    MINUTE_NS,
+    SECOND_NS,
+    Bar,
+    BookUpdate,
+    Broken,
+    Feed,
+    Funding,
+    Gap,
+    Liquidation,
+    Price,
+    Quality,
+    Quote,
+    Trade,
+    kind_of,
+)
 from squeeze.market.lake import Lake, read_events
-from squeeze.market.partitions import Written
+from squeeze.market.partitions import Written, from_bits, merge_prints, order_of, to_bits
+from squeeze.market.partitions import load as lake_load
 from squeeze.market.rows import event_type, schema_of
 from squeeze.spec import MarketSpec, StreamSpec
 
@@ -320,3 +338,237 @@ def test_the_digest_is_of_the_rows_and_not_of_the_files(tmp_path):
     changed.write("bar_5m", "v", "S", rows("bar_5m", times, close=np.where(times == times[3], 2.0, 1.0)))
     assert changed.digest(market()) != whole.digest(market())
     assert changed.digest(market(), int(times[4])) == whole.digest(market(), int(times[4])), "only rows in range count"
+
+
+def print_(at_ns, lag_ns=0, symbol="S", **values):
+    common = {"venue": "v", "symbol": symbol, "event_ns": at_ns, "known_at_ns": at_ns + lag_ns}
+    return Trade(**common, **({"price": 100.0, "size_base": 1.0, "taker_buys": True} | values))
+
+
+def of(kind, at_ns, lag_ns=0, **values):
+    """An event of some kind with values that do not matter."""
+    common = {"venue": "v", "symbol": "S", "event_ns": at_ns, "known_at_ns": at_ns + lag_ns} | values
+    match kind:
+        case "trade":
+            return print_(at_ns, lag_ns)
+        case "gap":
+            return Gap(**common, feed=Feed.BOOK, reason=Broken.MISSED_UPDATE)
+        case "quote":
+            return Quote(**common, bid=99.0, bid_size_base=1.0, ask=101.0, ask_size_base=2.0)
+        case "price_mark":
+            return Price(**common, price=100.0, of="mark")
+        case "funding":
+            return Funding(**common, funding_rate=0.001)
+        case "book":
+            levels = [(99.0 - n, 1.0) for n in range(3)]
+            return BookUpdate(**common, is_snapshot=False, bids=levels, asks=[(101.0, 2.0)], last_id=at_ns)
+        case "bar_5m":
+            prices = {"open": 1.0, "high": 2.0, "low": 1.0, "close": 2.0}
+            return Bar(**common, **prices, cadence_ns=5 * MINUTE_NS, volume_base=1.0, taker_buy_base=1.0)
+    raise AssertionError(kind)
+
+
+MIXED = ["book", "funding", "gap", "price_mark", "quote", "trade", "bar_5m"]
+
+
+def recorded(counts=(40, 3, 4, 50, 60, 80, 30), days=2.5):
+    """Events of all those kinds over some days, in the order in which they became known."""
+    random = np.random.default_rng(0)
+    events = []
+    for kind, count in zip(MIXED, counts, strict=True):
+        for number, at in enumerate(sorted(random.choice(int(days * 24 * 12), count, replace=False).tolist())):
+            events.append(of(kind, DAY + 5 * MINUTE_NS * at, lag_ns=int(random.integers(0, 3)) * number * MINUTE_NS))
+    return sorted(events, key=lambda e: e.known_at_ns)
+
+
+def bare(events):
+    """Events without what the lake does not keep."""
+    return [(kind_of(e), e.known_at_ns, e.event_ns) for e in events]
+
+
+def test_events_of_all_kinds_are_written_and_come_back_in_the_order_in_which_they_became_known(tmp_path):
+    lake, events = Lake(tmp_path), recorded()
+    written = lake.write_events(events)
+    assert written == Written(rows_new=sum(4 if kind_of(e) == "book" else 1 for e in events))
+    read = list(lake.events("v", "S"))
+    assert sorted(bare(read)) == sorted(bare(events))
+    assert [e.known_at_ns for e in read] == [e.known_at_ns for e in events]
+    assert {kind_of(e) for e in read} == set(MIXED)
+    assert {e.event_ns: e for e in read if isinstance(e, BookUpdate)} == {
+        e.event_ns: e for e in events if isinstance(e, BookUpdate)
+    }
+    assert lake.write_events(events).rows_new == 0
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 100])
+def test_the_size_of_batches_changes_nothing(tmp_path, batch_rows):
+    events = recorded()
+    whole, pieces = Lake(tmp_path / "a"), Lake(tmp_path / "b")
+    assert whole.write_events(events) == pieces.write_events(iter(events), batch_rows)
+    assert list(whole.events("v", "S")) == list(pieces.events("v", "S"))
+
+
+def test_no_more_than_a_batch_is_held(tmp_path):
+    """When an event is taken, all but about a batch of those before it are in the lake."""
+    lake, batch = Lake(tmp_path), 10
+
+    def source():
+        for number in range(100):
+            yield print_(DAY + number * SECOND_NS)
+            held = sum(stream.rows for stream in lake.streams())
+            assert number - held <= batch
+
+    assert lake.write_events(source(), batch).rows_new == 100
+
+
+def test_equal_prints_known_at_once_are_not_parted_by_a_batch(tmp_path):
+    lake = Lake(tmp_path)
+    assert lake.write_events([print_(DAY)] * 5 + [print_(DAY + 1)] * 2, batch_rows=2) == Written(rows_new=7)
+    assert len(list(lake.events("v", "S", ["trade"]))) == 7
+
+
+def test_of_two_events_for_one_keyed_time_the_first_stays(tmp_path):
+    lake = Lake(tmp_path)
+    first = of("funding", DAY)
+    other = Funding(venue="v", symbol="S", event_ns=DAY, known_at_ns=DAY + SECOND_NS, funding_rate=0.5)
+    assert lake.write_events([first, first, other]) == Written(rows_new=1, rows_same=1, rows_kept=1)
+    assert lake.write_events([other]) == Written(rows_kept=1)
+    assert [e.funding_rate for e in lake.events("v", "S")] == [0.001]
+
+
+def test_history_known_more_than_a_day_late_is_left_out_and_counted(tmp_path):
+    lake = Lake(tmp_path)
+    late = [print_(DAY, lag_ns=DAY_NS + 1), print_(DAY, lag_ns=DAY_NS)]
+    assert lake.write_events(late) == Written(rows_new=1, rows_too_old=1)
+    assert lake.write_events(late[:1]) == Written(rows_too_old=1)
+
+
+def test_of_a_gap_longer_than_a_day_the_last_day_is_kept(tmp_path):
+    lake = Lake(tmp_path)
+    assert lake.write_events([of("gap", DAY, lag_ns=3 * DAY_NS)]) == Written(rows_new=1)
+    (gap,) = lake.events("v", "S")
+    assert (gap.event_ns, gap.known_at_ns) == (DAY + 2 * DAY_NS, DAY + 3 * DAY_NS)
+
+
+def test_an_event_known_before_it_happened_is_refused_unless_it_says_so(tmp_path):
+    lake = Lake(tmp_path)
+    with pytest.raises(LakeError, match="trade of v S: known_at_ns must lie within a day"):
+        lake.write_events([print_(DAY, lag_ns=-1)])
+    assert lake.write_events([print_(DAY, lag_ns=-1, quality=int(Quality.CLOCK_SKEW))]).rows_new == 1
+    assert lake.write_events([]) == Written()
+
+
+def test_at_one_time_gaps_come_first_bars_last_and_the_others_by_name(tmp_path):
+    lake = Lake(tmp_path)
+    lake.write_events(of(kind, DAY) for kind in MIXED)
+    lake.write("mark_bar_5m", "v", "S", rows("mark_bar_5m", [DAY]))
+    names = [kind_of(e) for e in lake.events("v", "S")]
+    assert names == ["gap", "book", "funding", "mark_bar_5m", "price_mark", "quote", "trade", "bar_5m"]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(-10, 4 * 24 * 12), st.integers(0, 4 * 24 * 12), st.sets(st.sampled_from(MIXED), min_size=1))
+def test_events_of_a_range_are_those_of_the_whole_that_were_known_in_it(whole_lake, start, length, kinds):
+    lake, events = whole_lake
+    start_ns = DAY + start * 5 * MINUTE_NS
+    end_ns = start_ns + length * 5 * MINUTE_NS
+    expected = [e for e in events if kind_of(e) in kinds and start_ns <= e.known_at_ns < end_ns]
+    assert list(lake.events("v", "S", sorted(kinds), start_ns, end_ns)) == expected
+
+
+@pytest.fixture(scope="module")
+def whole_lake(tmp_path_factory):
+    lake = Lake(tmp_path_factory.mktemp("whole"))
+    lake.write_events(recorded())
+    return lake, list(lake.events("v", "S"))
+
+
+def test_what_is_known_late_or_stamped_early_comes_in_its_place(tmp_path):
+    lake, skewed = Lake(tmp_path), int(Quality.CLOCK_SKEW)
+    events = [
+        print_(DAY + DAY_NS, lag_ns=-2 * SECOND_NS, quality=skewed),  # lies on the next day, was known on this one
+        print_(DAY + DAY_NS - SECOND_NS),
+        print_(DAY + DAY_NS + HOUR_NS),
+        print_(DAY, lag_ns=DAY_NS),
+        print_(DAY + 4 * DAY_NS),
+    ]
+    lake.write_events(sorted(events, key=lambda e: e.known_at_ns))
+    assert bare(lake.events("v", "S")) == sorted(bare(events))
+
+
+def test_a_stream_is_read_a_day_at_a_time(tmp_path, monkeypatch):
+    lake = Lake(tmp_path)
+    lake.write_events(print_(DAY + n * DAY_NS) for n in range(5))
+    read = []
+    monkeypatch.setattr(
+        "squeeze.market.lake.load", lambda s, path, k, load=lake_load: read.append(path) or load(s, path, k)
+    )
+    events = lake.events("v", "S")
+    assert read == []
+    next(events)
+    assert len(read) == 1
+    assert len(list(events)) == 4
+    assert len(read) == 5, "each partition once"
+
+
+def test_events_that_the_lake_lacks_are_an_error_at_once(tmp_path):
+    lake = Lake(tmp_path)
+    with pytest.raises(LakeError, match="no stream of v S; the lake is empty"):
+        lake.events("v", "S")
+    lake.write_events([print_(DAY)])
+    with pytest.raises(LakeError, match="no gap or quote of v S; there is trade v S"):
+        lake.events("v", "S", ["quote", "gap"])
+    with pytest.raises(LakeError, match="unknown kind 'trades'"):
+        lake.events("v", "S", ["trades"])
+    assert len(list(lake.events("v", "S", ["quote", "trade"]))) == 1, "an absent kind is no fault"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.integers(-1, 1)), max_size=10),
+    st.lists(st.tuples(st.integers(0, 6), st.integers(-1, 1)), max_size=10),
+)
+def test_merging_a_stretch_is_merging_the_whole(old, new):
+    def bits(pairs):
+        columns = rows("price_mark", [DAY + t for t, _ in pairs], price=np.array([float(p) for _, p in pairs]))
+        return to_bits(columns)[np.lexsort(to_bits(columns).T[::-1])]
+
+    merged, written = merge_prints(bits(old), bits(new))
+    both = sorted(set(old) | set(new))
+    most = [pair for pair in both for _ in range(max(old.count(pair), new.count(pair)))]
+    np.testing.assert_array_equal(merged, bits(most))
+    same = sum(min(old.count(pair), new.count(pair)) for pair in both)
+    assert written == Written(rows_new=len(most) - len(old), rows_same=same)
+    np.testing.assert_array_equal(order_of(from_bits(merged, "price_mark")), np.arange(len(merged)))
+
+
+def test_a_lake_in_memory_behaves_as_one_on_disk(tmp_path):
+    events = recorded()
+    disk, memory = Lake(tmp_path), Lake("memory://test-lake")
+    for lake in (disk, memory):
+        lake.write_events(events, batch_rows=50)
+        lake.write("bar_15m", "v", "S", rows("bar_15m", closes("bar_15m", 100)))
+        assert lake.write("bar_15m", "v", "S", rows("bar_15m", closes("bar_15m", 101))).rows_new == 1
+    assert memory.streams() == disk.streams()
+    assert list(memory.events("v", "S")) == list(disk.events("v", "S"))
+    assert memory.digest(market()) == disk.digest(market())
+    assert list(read_events(memory, market())) == list(read_events(disk, market()))
+    for name, column in disk.read("quote", "v", "S").items():
+        np.testing.assert_array_equal(memory.read("quote", "v", "S")[name], column)
+    for lake in (disk, memory):
+        with pytest.raises(LakeError, match="no funding of w S; there is bar_15m v S"):
+            lake.read("funding", "w", "S")
+    assert str(memory.root) == "memory://test-lake"
+    assert disk.root == tmp_path
+    memory.storage.write("kind=funding/venue=v/symbol=S/date=2026-01-01/data.parquet", b"no more")
+    with pytest.raises(LakeError, match="memory://test-lake/kind=funding.*: not a readable partition of funding"):
+        memory.read("funding", "v", "S")
+
+
+def test_a_folder_that_names_no_day_is_told(tmp_path):
+    lake = Lake(tmp_path)
+    lake.write("funding", "v", "S", rows("funding", [DAY]))
+    (path,) = tmp_path.rglob("date=*")
+    path.rename(path.with_name("date=2026-02-31"))
+    with pytest.raises(LakeError, match="'2026-02-31' is not a day"):
+        lake.read("funding", "v", "S")

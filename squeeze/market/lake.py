@@ -30,6 +30,7 @@ from squeeze.market.partitions import (
     first_of_each,
     footer_of,
     from_bits,
+    is_day,
     load,
     merge_keyed,
     merge_prints,
@@ -235,7 +236,11 @@ class Lake:
         """The files of a stream by day, in the order of time; none where the lake lacks the stream."""
         schema_of(kind)  # an unknown kind is a mistake, not a stream without rows
         paths = self.storage.list(self._folder(kind, venue, symbol), "/data.parquet")
-        return dict(sorted((match[4], path) for path in paths if (match := PARTITION.fullmatch(path))))
+        days = {match[4]: path for path in paths if (match := PARTITION.fullmatch(path))}
+        for day, path in days.items():
+            if not is_day(day):
+                raise LakeError(f"{self.storage.place(path)}: {day!r} is not a day; move it elsewhere")
+        return dict(sorted(days.items()))
 
     def _folder(self, kind: str, venue: str, symbol: str) -> str:
         for what, name in (("kind", kind), ("venue", venue), ("symbol", symbol)):

@@ -25,7 +25,7 @@ MAX_SKEW_NS = 10 * SECOND_NS
 ROW_GROUP = 1_000_000
 """Rows of a file that are compressed together, so that damage elsewhere leaves them readable."""
 
-DAMAGE = (OSError, pa.ArrowException, KeyError, TypeError, ValueError, ArithmeticError, BufferError, MemoryError)
+DAMAGE = (OSError, pa.ArrowException, LookupError, TypeError, ValueError, ArithmeticError, BufferError, MemoryError)
 """What reading a file of flipped bits may raise: pyarrow trusts the footer, and the schema in it."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
@@ -185,6 +185,14 @@ def ns_of(day: str) -> int:
     return int(np.datetime64(day, "ns").astype(np.int64))
 
 
+def is_day(text: str) -> bool:
+    """Whether a text is a day as `date_of` writes it."""
+    try:
+        return date_of(ns_of(text)) == text
+    except ValueError:
+        return False
+
+
 def replace(storage: Storage, path: str, rows: Columns) -> None:
     """Put a partition in the place of the old one."""
     sink = pa.BufferOutputStream()
@@ -231,10 +239,13 @@ def footer_of(storage: Storage, path: str) -> pq.FileMetaData:
 
 def event_range(place: str, footer: pq.FileMetaData) -> tuple[int, int]:
     """First and last `event_ns` of a partition, from the statistics of its first column."""
-    statistics = [footer.row_group(i).column(0).statistics for i in range(footer.num_row_groups)]
-    if not statistics or any(s is None or not s.has_min_max for s in statistics):
-        raise LakeError(f"{place}: its metadata lacks the range of event_ns")
-    return min(int(s.min) for s in statistics), max(int(s.max) for s in statistics)
+    try:
+        statistics = [footer.row_group(i).column(0).statistics for i in range(footer.num_row_groups)]
+        if statistics and all(s is not None and s.has_min_max for s in statistics):
+            return min(int(s.min) for s in statistics), max(int(s.max) for s in statistics)
+    except DAMAGE as error:
+        raise LakeError(f"{place}: not a readable partition: {_one_line(error)}") from None
+    raise LakeError(f"{place}: its metadata lacks the range of event_ns")
 
 
 def _one_line(error: BaseException) -> str:

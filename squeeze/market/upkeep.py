@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from squeeze.errors import LakeError
-from squeeze.market.events import DAY_NS, Quality
+from squeeze.market.events import DAY_NS, Quality, cadence_name
 from squeeze.market.lake import Lake, Stream
 from squeeze.market.partitions import (
     DAMAGE,
@@ -127,7 +127,7 @@ def check(
 
 
 def compact(lake: Lake, kind: str | None = None, venue: str | None = None, symbol: str | None = None) -> CompactReport:
-    """Write partitions of needlessly many row groups, or of another compression, again: sorted, a million rows together.
+    """Write partitions of many small row groups, or of another compression, again: sorted, a million rows together.
 
     No row changes. Deletes what killed runs left half-written.
     """
@@ -141,12 +141,13 @@ def compact(lake: Lake, kind: str | None = None, venue: str | None = None, symbo
             paths.append(path)
             before += storage.size(path)
             try:
-                if _is_loose(footer_of(storage, path)):
-                    rows = load(storage, path, name)
-                    replace(storage, path, take(rows, order_of(rows)))
-                    rewritten.append(path)
+                rows = _usable(storage, path, name) if _is_loose(storage, path) else None
             except LakeError:
                 unreadable.append(storage.place(path))
+                continue
+            if rows is not None:
+                _put(storage, path, rows)
+                rewritten.append(path)
     after = sum(map(storage.size, paths))
     return CompactReport(len(paths), tuple(rewritten), tuple(unreadable), tuple(leftovers), before, after)
 
@@ -162,13 +163,10 @@ def repair(
     repairs = []
     for stream in _selected(lake, kind, venue, symbol):
         parts = lake.partitions(*stream)
-        broken = {
-            day: problem for day, path in parts.items() if (problem := _unreadable(lake.storage, path, stream[0]))
-        }
+        broken = {day: problem for day, path in parts.items() if (problem := _unusable(lake.storage, path, stream[0]))}
         repairs += [_salvage(lake.storage, stream, day, parts[day], problem) for day, problem in broken.items()]
-        for day in parts.keys() - broken.keys():  # now that rows can be moved to any day
-            rows = load(lake.storage, parts[day], stream[0])
-            if done := _put_in_order(lake, stream, day, parts[day], rows):
+        for day, path in lake.partitions(*stream).items():  # now that rows can be moved to any day
+            if done := _put_in_order(lake, stream, day, path):
                 repairs.append(done)
     return sorted(repairs, key=lambda r: (r.kind, r.venue, r.symbol, r.day))
 
@@ -202,18 +200,15 @@ def _check_stream(lake: Lake, stream: Stream) -> StreamReport:
     for day, path in parts.items():
         place = lake.storage.place(path)
         try:
-            rows = load(lake.storage, path, kind)
-            named = event_range(place, footer_of(lake.storage, path))
+            rows = _usable(lake.storage, path, kind)
         except LakeError as error:
             faults.told.append(str(error))
             continue
         repeats += _check_rows(kind, day, place, rows, faults)
-        low, high = int(rows["event_ns"].min()), int(rows["event_ns"].max())
-        if named != (low, high):
-            faults.told.append(f"{place}: its metadata names other times than its rows have")
         rows = take(rows, order_of(rows))
+        low, high = int(rows["event_ns"][0]), int(rows["event_ns"][-1])
         if "cadence_ns" in rows:
-            grid.add(rows, place, faults)
+            grid.add(kind, rows, place, faults)
         if kind == "gap":
             silence.add(rows)
         if kind == "book":
@@ -269,9 +264,15 @@ class _Grid:
         self.holes: list[tuple[int, int]] = []
         self._last = np.empty(0, np.int64)
 
-    def add(self, rows: Columns, place: str, faults: _Faults) -> None:
-        cadence = int(rows["cadence_ns"][0])
-        closes = np.unique(np.concatenate([self._last, rows["event_ns"]]))
+    def add(self, kind: str, rows: Columns, place: str, faults: _Faults) -> None:
+        said = kind.rpartition("_")[2]
+        fitting = [c for c in np.unique(rows["cadence_ns"]).tolist() if c > 0 and cadence_name(c) == said]
+        fits = np.isin(rows["cadence_ns"], fitting)
+        faults.add("cadence_ns that does not fit the kind", ~fits, place)
+        if not fitting:
+            return
+        cadence = fitting[0]
+        closes = np.unique(np.concatenate([self._last, rows["event_ns"][fits]]))
         steps = np.diff(closes)
         faults.add("intervals that overlap", steps < cadence, place)
         wide = np.flatnonzero(steps > cadence)
@@ -341,10 +342,14 @@ def _is_home(kind: str, day: str, rows: Columns) -> np.ndarray:
     return np.asarray(opening_ns(kind, rows["event_ns"]) // DAY_NS == ns_of(day) // DAY_NS)
 
 
-def _is_loose(footer: pq.FileMetaData) -> bool:
+def _is_loose(storage: Storage, path: str) -> bool:
     """Whether a partition has more row groups than it needs, or is packed in another way than the lake does."""
-    packed = {footer.row_group(g).column(c).compression for g in range(footer.num_row_groups) for c in range(1)}
-    return footer.num_row_groups > max(-(-footer.num_rows // ROW_GROUP), 1) or packed > {"ZSTD"}
+    footer = footer_of(storage, path)
+    try:
+        groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+        return len(groups) > -(-footer.num_rows // ROW_GROUP) or any(g.column(0).compression != "ZSTD" for g in groups)
+    except DAMAGE as error:
+        raise LakeError(f"{storage.place(path)}: not a readable partition: {error}") from None
 
 
 def _leftovers(storage: Storage, kind: str | None, venue: str | None, symbol: str | None) -> list[str]:
@@ -355,30 +360,45 @@ def _leftovers(storage: Storage, kind: str | None, venue: str | None, symbol: st
     return sorted(path.relative_to(storage.local).as_posix() for path in storage.local.glob(pattern) if path.is_file())
 
 
-def _unreadable(storage: Storage, path: str, kind: str) -> str:
-    """Why a partition cannot be used; "" where it can."""
+def _usable(storage: Storage, path: str, kind: str) -> Columns:
+    """The rows of a partition that can be read and says rightly which it has; else `LakeError`."""
+    rows = load(storage, path, kind)
+    place = storage.place(path)
+    named = event_range(place, footer_of(storage, path))
+    if not len(rows["event_ns"]) or named != (rows["event_ns"].min(), rows["event_ns"].max()):
+        raise LakeError(f"{place}: its metadata names other times than its rows have")
+    return rows
+
+
+def _unusable(storage: Storage, path: str, kind: str) -> str:
+    """Why `_usable` refuses a partition; "" where it does not."""
     try:
-        rows = load(storage, path, kind)
-        named = event_range(storage.place(path), footer_of(storage, path))
+        _usable(storage, path, kind)
     except LakeError as error:
         return str(error)
-    if named != (rows["event_ns"].min(), rows["event_ns"].max()):
-        return f"{storage.place(path)}: its metadata names other times than its rows have"
     return ""
 
 
 def _salvage(storage: Storage, stream: Stream, day: str, path: str, problem: str) -> PartitionRepair:
     data, kind = storage.read(path), stream[0]
-    pieces = list(_readable(data, kind))
-    rows = {n: np.concatenate([p[n] for p in pieces] or [np.empty(0, d)]) for n, d in schema_of(kind).items()}
-    rows = take(rows, _is_home(kind, day, rows) & ~too_early(rows) & ~too_late(rows))
-    rows = take(rows, order_of(rows))
     original = _put_aside(storage, path, data)
+    try:
+        rows, is_incomplete = load(storage, path, kind), False  # only the metadata is wrong
+    except LakeError:
+        pieces = list(_readable(data, kind))
+        rows = {n: np.concatenate([p[n] for p in pieces] or [np.empty(0, d)]) for n, d in schema_of(kind).items()}
+        rows = take(rows, _is_home(kind, day, rows) & ~too_early(rows) & ~too_late(rows))
+        is_incomplete = True
+    _put(storage, path, rows)
+    return PartitionRepair(*stream, day, problem, len(rows["event_ns"]), original, is_incomplete)
+
+
+def _put(storage: Storage, path: str, rows: Columns) -> None:
+    """Rows, sorted, in the place of a partition; of none no file is left."""
     if len(rows["event_ns"]):
-        replace(storage, path, rows)
+        replace(storage, path, take(rows, order_of(rows)))
     else:
         storage.remove(path)
-    return PartitionRepair(*stream, day, problem, len(rows["event_ns"]), original, is_incomplete=True)
 
 
 def _readable(data: bytes, kind: str) -> Iterator[Columns]:
@@ -408,9 +428,10 @@ def _whole_updates(rows: Columns, is_cut: bool) -> Columns:
     return {name: column[first:end] for name, column in rows.items()}
 
 
-def _put_in_order(lake: Lake, stream: Stream, day: str, path: str, rows: Columns) -> PartitionRepair | None:
+def _put_in_order(lake: Lake, stream: Stream, day: str, path: str) -> PartitionRepair | None:
     """Sort a partition, and move rows to the day they belong to; None where all is well."""
     kind, venue, symbol = stream
+    rows = load(lake.storage, path, kind)
     falls = falls_and_repeats(rows)[0]
     away = ~_is_home(kind, day, rows) & ~too_early(rows) & ~too_late(rows)
     if not (falls.any() or away.any()):
@@ -420,11 +441,7 @@ def _put_in_order(lake: Lake, stream: Stream, day: str, path: str, rows: Columns
         original = _put_aside(lake.storage, path, lake.storage.read(path))
         lake.write_events(events_of(kind, venue, symbol, take(rows, away)))
     kept = take(rows, ~away)
-    kept = take(kept, order_of(kept))
-    if len(kept["event_ns"]):
-        replace(lake.storage, path, kept)
-    else:
-        lake.storage.remove(path)
+    _put(lake.storage, path, kept)
     problem = f"{lake.storage.place(path)}: rows out of order: {falls.sum()}, of another day: {away.sum()}"
     return PartitionRepair(*stream, day, problem, len(kept["event_ns"]), original, is_incomplete=False)
 

@@ -1,8 +1,8 @@
 """Binance Vision's files (data.binance.vision): USD-margined futures, and spot where asked for.
 
 `SYMBOL-TYPE-DATE.zip`, of a day or a month, with one CSV; a header row only since 2022; times in ms, or in µs since
-2025 for spot [1]_. What each type becomes is in `READERS`. Archives have no time of receipt, so rows count as known when
-they happened, but for open interest.
+2025 for spot [1]_. What is read is in `READERS`. Archives have no time of receipt, so rows count as known when they
+happened, but for open interest.
 
 .. [1] https://github.com/binance/binance-public-data
 """
@@ -44,21 +44,21 @@ JITTER_NS = 10 * SECOND_NS
 """How far off its minute a funding may be stamped; milliseconds were seen."""
 
 KLINES = (
-    "open_time open high low close volume close_time quote_volume count taker_buy_volume taker_buy_quote_volume ignore"
-).split()
-AGG_TRADES = "agg_trade_id price quantity first_trade_id last_trade_id transact_time is_buyer_maker".split()
-TRADES = "id price qty quote_qty time is_buyer_maker".split()
-BEST = ["is_best_match"]  # a last column that only spot has
+    "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
+)
+AGG_TRADES = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"
+TRADES = "id,price,qty,quote_qty,time,is_buyer_maker"
+BEST = ",is_best_match"  # a last column that only spot has
 METRICS = (
-    "create_time symbol sum_open_interest sum_open_interest_value count_toptrader_long_short_ratio "
-    "sum_toptrader_long_short_ratio count_long_short_ratio sum_taker_long_short_vol_ratio"
-).split()
-FUNDING = "calc_time funding_interval_hours last_funding_rate".split()
-DEPTH = "timestamp percentage depth notional".split()
+    "create_time,symbol,sum_open_interest,sum_open_interest_value,count_toptrader_long_short_ratio,"
+    "sum_toptrader_long_short_ratio,count_long_short_ratio,sum_taker_long_short_vol_ratio"
+)
+FUNDING = "calc_time,funding_interval_hours,last_funding_rate"
+DEPTH = "timestamp,percentage,depth,notional"
 LIQUIDATIONS = (
-    "time side order_type time_in_force original_quantity price average_price order_status last_fill_quantity "
+    "time,side,order_type,time_in_force,original_quantity,price,average_price,order_status,last_fill_quantity,"
     "accumulated_fill_quantity"
-).split()
+)
 
 
 def recognise(path: Path, options: Options) -> Archive | None:
@@ -69,7 +69,9 @@ def recognise(path: Path, options: Options) -> Archive | None:
     symbol, kind, dates = named.groups()
     place = path.absolute().as_posix()
     if COIN_MARGINED.fullmatch(symbol) or "/futures/cm/" in place:
-        raise DataError(f"{path.name}: expected USD-margined futures or spot, got coin-margined, whose sizes are not coins")
+        raise DataError(
+            f"{path.name}: expected USD-margined futures or spot, got coin-margined, whose sizes are not coins"
+        )
     stream = f"{symbol}-SPOT" if options.spot or "/data/spot/" in place else symbol
     if interval := INTERVAL.fullmatch(kind):
         cadence_ns = int(interval[1]) * UNITS[interval[2]]
@@ -117,7 +119,7 @@ def _trades(path: Path, symbol: str, skipped: Skipped) -> Iterator[Piece]:
     return _fills(path, symbol, TRADES, ("id", "price", "qty", "time"))
 
 
-def _fills(path: Path, symbol: str, layout: list[str], names: tuple[str, str, str, str]) -> Iterator[Piece]:
+def _fills(path: Path, symbol: str, layout: str, names: tuple[str, str, str, str]) -> Iterator[Piece]:
     number, price, size, time = names
     types = {number: WHOLE, price: NUMBER, size: NUMBER, time: WHOLE, "is_buyer_maker": TEXT}
     clock = Clock()
@@ -149,7 +151,9 @@ def _funding(path: Path, symbol: str, skipped: Skipped) -> Iterator[Piece]:
         stamp = clock.times(block, "calc_time")
         event_ns = (stamp + MINUTE_NS // 2) // MINUTE_NS * MINUTE_NS
         off = np.abs(stamp - event_ns) > JITTER_NS
-        block.refuse(off, "calc_time", f"a time within {JITTER_NS // SECOND_NS} s of a minute", stamp.view("datetime64[ns]"))
+        block.refuse(
+            off, "calc_time", f"a time within {JITTER_NS // SECOND_NS} s of a minute", stamp.view("datetime64[ns]")
+        )
         hours, rate = block.numbers("funding_interval_hours"), block.numbers("last_funding_rate")
         block.refuse(hours <= 0, "funding_interval_hours", "hours above zero", hours)
         block.refuse(np.abs(rate) > 1, "last_funding_rate", "a fraction of notional", rate)

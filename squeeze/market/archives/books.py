@@ -3,6 +3,8 @@
 import itertools
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from squeeze.market.archives.reading import Piece
 from squeeze.market.events import BookUpdate, Levels
 from squeeze.market.rows import columns_of
@@ -44,7 +46,7 @@ def as_pieces(symbol: str, updates: Iterable[BookUpdate]) -> Iterator[Piece]:
     while some := list(itertools.islice(iterator, AT_ONCE)):
         columns = columns_of("book", some)
         size = len(columns["event_ns"])
-        columns["row"] = at + columns["place"] * 0  # updates keep their order by time and number
+        columns["row"] = np.arange(at, at + size)
         at += size
         yield Piece("book", symbol, columns)
 

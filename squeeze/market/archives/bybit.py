@@ -1,7 +1,8 @@
 """Bybit's files of linear contracts: trades (public.bybit.com/trading) and order books (quote-saver.bycsi.com).
 
-`BTCUSDT2024-03-01.csv.gz` has a header and decimal seconds; old files run backwards. `2024-12-01_XRPUSDT_ob500.data.zip`,
-later `ob200`, holds the frames of the websocket channel `orderbook`, one a line, which `venues.bybit` decodes.
+`BTCUSDT2024-03-01.csv.gz` has a header and decimal seconds; old files run backwards. A book, such as
+`2024-12-01_XRPUSDT_ob500.data.zip`, later `ob200`, holds the frames of the websocket channel `orderbook`, one a line,
+which `venues.bybit` decodes.
 """
 
 import re
@@ -31,11 +32,11 @@ from squeeze.market.venues.bybit import Bybit
 
 VENUE = "bybit"
 TRADES = re.compile(r"([A-Z0-9]+?)(\d{4}-\d{2}-\d{2})\.csv(?:\.gz)?")
-BOOK = re.compile(r"(\d{4}-\d{2}-\d{2})_([A-Z0-9]+)_ob(\d+)\.data(?:\.zip)?")
+BOOK = re.compile(r"(\d{4}-\d{2}-\d{2})_([A-Z0-9]+)_ob\d+\.data(?:\.zip)?")
 LINEAR = re.compile(r"[A-Z0-9]+(USDT|PERP)")
 """Contracts whose sizes are in base coins; those of `BTCUSD` are in USD."""
 
-LAYOUT = "timestamp symbol side size price tickDirection trdMatchID grossValue homeNotional foreignNotional RPI".split()
+LAYOUT = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional"
 
 
 class Stamped(msgspec.Struct):
@@ -55,21 +56,23 @@ def recognise(path: Path, options: Options) -> Archive | None:
         with faults(name), zipfile.ZipFile(path) as archive:
             name = inside(path, archive)
     if book := BOOK.fullmatch(name):
-        dates, symbol, depth = book.groups()
+        dates, symbol = book.groups()
         _refuse_inverse(path, symbol)
-        return Archive(VENUE, lambda skipped: _book(path, symbol, int(depth), skipped), dates)
+        return Archive(VENUE, lambda skipped: _book(path, symbol, skipped), dates)
     return None
 
 
 def _refuse_inverse(path: Path, symbol: str) -> None:
     if not LINEAR.fullmatch(symbol):
-        raise DataError(f"{path.name}: expected a contract in USDT or USDC, got {symbol}, whose sizes are not base coins")
+        raise DataError(
+            f"{path.name}: expected a contract in USDT or USDC, got {symbol}, whose sizes are not base coins"
+        )
 
 
 def _trades(path: Path, symbol: str) -> Iterator[Piece]:
     types = {"timestamp": TEXT, "symbol": TEXT, "side": TEXT, "size": NUMBER, "price": NUMBER}
     falling = None
-    for block in blocks(path, [LAYOUT[:-1], LAYOUT], types):
+    for block in blocks(path, [LAYOUT, f"{LAYOUT},RPI"], types):
         block.only("symbol", symbol)
         event_ns = block.exact_seconds("timestamp")
         if falling is None:  # then the first of several at once is the last in the file
@@ -84,11 +87,11 @@ def _trades(path: Path, symbol: str) -> Iterator[Piece]:
         yield Piece("trade", symbol, stamped(event_ns, event_ns) | columns)
 
 
-def _book(path: Path, symbol: str, depth: int, skipped: Skipped) -> Iterator[Piece]:
-    return as_pieces(symbol, joined(_updates(path, symbol, depth, skipped)))
+def _book(path: Path, symbol: str, skipped: Skipped) -> Iterator[Piece]:
+    return as_pieces(symbol, joined(_updates(path, symbol, skipped)))
 
 
-def _updates(path: Path, symbol: str, depth: int, skipped: Skipped) -> Iterator[BookUpdate]:
+def _updates(path: Path, symbol: str, skipped: Skipped) -> Iterator[BookUpdate]:
     """The updates that follow a snapshot and have a number above the last; others are counted as skipped."""
     venue = Bybit()
     stamp = msgspec.json.Decoder(Stamped)
@@ -105,4 +108,4 @@ def _updates(path: Path, symbol: str, depth: int, skipped: Skipped) -> Iterator[
             skipped["book", symbol] += 1
             continue
         last = update.last_id
-        yield update if update.depth == depth else msgspec.structs.replace(update, depth=depth)
+        yield update

@@ -1,7 +1,7 @@
 """OKX's files of perpetual swaps (static.okx.com/cdn/okex/traderecords and /cdn/okx/match/orderbook).
 
 Sizes of trades and books are in contracts, and become base coins by the instrument record of their day. Files of
-trades, candles and funding are cut at midnight UTC+8, those of books at midnight UTC, so a file has rows of two UTC days
+trades, candles and funding are cut at midnight UTC+8, so they have rows of two UTC days, those of books at midnight UTC
 [1]_. A line of an order book is `{"instId", "action", "ts", "asks": [[price, contracts, orders]], "bids"}`, without
 numbers: nothing shows a lost one but the snapshot that comes every 15 minutes.
 
@@ -45,9 +45,9 @@ NAMED = re.compile(
 )
 LINEAR = re.compile(r"[A-Z0-9]+-(USDT|USDC)-SWAP")
 
-TRADES = "instrument_name trade_id side price size created_time source".split()
-CANDLES = "instrument_name open high low close vol vol_ccy vol_quote open_time confirm".split()
-FUNDING = "instrument_name funding_rate funding_time".split()
+TRADES = "instrument_name,trade_id,side,price,size,created_time"
+CANDLES = "instrument_name,open,high,low,close,vol,vol_ccy,vol_quote,open_time,confirm"
+FUNDING = "instrument_name,funding_rate,funding_time"
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -85,7 +85,7 @@ def _trades(path: Path, native: str, options: Options) -> Iterator[Piece]:
         "instrument_name": TEXT, "trade_id": WHOLE, "side": TEXT, "price": NUMBER, "size": NUMBER, "created_time": WHOLE
     }  # fmt: skip
     clock = Clock()
-    for block in blocks(path, [TRADES[:-1], TRADES], types):
+    for block in blocks(path, [TRADES, f"{TRADES},source"], types):
         block.only("instrument_name", native)
         event_ns = clock.times(block, "created_time")
         columns = {
@@ -99,7 +99,7 @@ def _trades(path: Path, native: str, options: Options) -> Iterator[Piece]:
 
 
 def _candles(path: Path, native: str) -> Iterator[Piece]:
-    """Bars of a minute. `vol_ccy` is the volume in base coins; `confirm` is 0 in some complete files and says nothing."""
+    """Bars of a minute; `vol_ccy` is in base coins. `confirm` is 0 in some complete files and says nothing."""
     prices = dict.fromkeys(("open", "high", "low", "close", "vol_ccy"), NUMBER)
     clock = Clock()
     for block in blocks(path, [CANDLES], {"instrument_name": TEXT, "open_time": WHOLE} | prices):

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, NoReturn
+from typing import IO, Literal, NamedTuple, NoReturn, cast
 
 import numpy as np
 import pyarrow as pa
@@ -256,7 +256,8 @@ def unpacked(path: Path) -> Iterator[IO[bytes]]:
             if extra := next(members, None):
                 raise DataError(f"{path.name}: expected one file inside, got {extra.name} as well")
         elif path.name.endswith(".gz"):
-            yield stack.enter_context(gzip.open(path))
+            with gzip.open(path) as unzipped:
+                yield cast(IO[bytes], unzipped)
         else:
             yield stack.enter_context(path.open("rb"))
 
@@ -285,7 +286,7 @@ def lines(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def blocks(path: Path, layouts: Sequence[Sequence[str]], types: Types, optional: Types | None = None) -> Iterator[Block]:
+def blocks(path: Path, layouts: Sequence[str], types: Types, optional: Types | None = None) -> Iterator[Block]:
     """The rows of a CSV with or without a header row, as blocks that have the columns of `types`.
 
     `layouts` are the documented columns, for files without a header; with one, columns are found by their names, which
@@ -332,17 +333,16 @@ def _texts(path: Path) -> Iterator[bytes]:
             yield left
 
 
-def _columns(
-    name: str, line: str, layouts: Sequence[Sequence[str]], needed: Types, wanted: Types
-) -> tuple[list[str], bool]:
+def _columns(name: str, line: str, layouts: Sequence[str], needed: Types, wanted: Types) -> tuple[list[str], bool]:
     """The name of each column as the reader calls it, and whether the first line is a header."""
     cells = [cell.strip().strip('"') for cell in line.split(",")]
+    documented = [layout.split(",") for layout in layouts]
     if re.fullmatch(r"[-+.0-9eE:TZ ]*", cells[0]) and cells[0]:
-        fitting = next((layout for layout in layouts if len(layout) == len(cells)), None)
+        fitting = next((columns for columns in documented if len(columns) == len(cells)), None)
         if fitting is None:
-            counts = " or ".join(str(len(layout)) for layout in layouts)
+            counts = " or ".join(str(len(columns)) for columns in documented) or "a header with names of"
             raise DataError(f"{name}: row 0: expected {counts} columns, got {len(cells)}")
-        return list(fitting), False
+        return fitting, False
     known = {_plain(column): column for column in wanted}
     names = [known.get(_plain(cell), cell) for cell in cells]
     for column in needed:
@@ -476,6 +476,12 @@ class Days:
             pieces = [_loaded(chunk) if isinstance(chunk, Path) else chunk for chunk in chunks[day]]
             rows = {column: np.concatenate([piece[column] for piece in pieces]) for column in pieces[0]}
             yield settled(name, kind, rows, self._repeats[kind, symbol])
+
+    def refuse_contradictions(self, name: str, kind: str, symbol: str) -> None:
+        """Raise for two rows that cannot both be, which shows only when a day is whole."""
+        if self._repeats[kind, symbol] == "id" or is_keyed(kind):
+            for _ in self.settled(name, kind, symbol):
+                pass
 
     def _spill(self) -> None:
         if self._folder is None:

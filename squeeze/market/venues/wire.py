@@ -7,7 +7,7 @@ Checked while decoding, in C: a price is above zero and finite, a size not negat
 import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Annotated, Any, NoReturn, Protocol, TypeVar
+from typing import Annotated, Any, NoReturn, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 from msgspec import Meta
@@ -67,6 +67,7 @@ class Poll(msgspec.Struct, frozen=True):
     every_seconds: float
 
 
+@runtime_checkable
 class Venue(Protocol):
     """An exchange's frames as events. Pure: no connection, no clock, no memory."""
 
