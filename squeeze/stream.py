@@ -44,7 +44,7 @@ class Stream:
         self.predictor = predictor
         self.spec = predictor.spec
         self.market = MarketState(self.spec)
-        self.builder = StepBuilder(self.spec.market.symbol, self.market.length_ns)
+        self.builder = StepBuilder(self.spec.market.symbol, self.market.length_ns, self.spec.map.bin_log)
         horizon = self.spec.label.horizons_minutes.index(self.spec.signal.horizon_minutes)
         self.horizon = horizon
         rates = predictor.card.base_rates

@@ -163,7 +163,7 @@ def rows(value) -> list:
     return value
 
 
-def levels(value, factor: float = 1.0, width: int = 2) -> list[tuple[float, float]]:
+def levels(value, per_coin: float = 1.0, width: int = 2) -> list[tuple[float, float]]:
     made = []
     for level in rows(value):
         if len(rows(level)) < 2 or (width == 2 and len(level) != 2):
@@ -178,7 +178,7 @@ def maybe(row, key, kind):
 
 
 class Oracle:
-    """What frames of one venue say. `contracts` are base coins per contract by native name (OKX)."""
+    """What frames of one venue say. `contracts` are contracts per base coin by native name (OKX)."""
 
     def __init__(self, venue: str, contracts: dict[str, float] | None = None):
         self.venue = venue
@@ -359,7 +359,7 @@ class Oracle:
     def _okx_trade(self, row, place) -> list[Said]:
         native, at = get(row, "instId"), ns(get(row, "ts"))
         buys = one_of(get(row, "side"), {"buy": True, "sell": False})
-        v = size(get(row, "sz")) * self._contract(native, needed=True)
+        v = size(get(row, "sz")) / self._contract(native, needed=True)
         p, number = price(get(row, "px")), text(get(row, "tradeId", ""))
         return [self._trade(self._ours(native), at, place, p, v, buys, number)]
 
@@ -378,7 +378,7 @@ class Oracle:
         bid, ask = maybe(row, "bidPx", price), maybe(row, "askPx", price)
         contract = self._contract(native, needed=False)
         sizes = [maybe(row, key, size) for key in ("bidSz", "askSz")]
-        sizes = [None if contract is None or v is None else v * contract for v in sizes]
+        sizes = [None if contract is None or v is None else v / contract for v in sizes]
         if bid is not None or ask is not None:
             made.append(self._quote(symbol, at, bid, sizes[0], ask, sizes[1]))
         return made
@@ -402,7 +402,7 @@ class Oracle:
             for detail in rows(get(row, "details")):
                 side, p = one_of(get(detail, "side"), {"sell": 0, "buy": 1}), price(get(detail, "bkPx"))
                 v, at = size(get(detail, "sz")), ns(get(detail, "ts"))
-                coins = None if contract is None else v * contract
+                coins = None if contract is None else v / contract
                 symbol = self._ours(native)
                 made.append(self._liquidation(symbol, at, len(made), side, p, coins, Quality.UNDERCOUNTED))
         return made
@@ -520,3 +520,363 @@ class Oracle:
 
 def hour(value) -> float:
     return real(value, 0.0, 1e4, above=True)
+
+
+# -- Good frames -------------------------------------------------------------------------------------------------------
+
+CONTRACTS = {"BTC-USDT-SWAP": 100.0, "DOT-USDT-SWAP": 1.0}
+"""OKX contracts per base coin."""
+
+Good = tuple[bytes, str]
+"""A frame, and the request it answers (empty for a websocket's)."""
+
+LITERAL: dict[str, list[Good]] = {
+    "bybit": [
+        (
+            b'{"topic":"publicTrade.BTCUSDT","type":"snapshot","ts":1672304486868,"data":['
+            b'{"T":1672304486865,"s":"BTCUSDT","S":"Buy","v":"0.001","p":"16578.50","L":"PlusTick",'
+            b'"i":"20f43950-d8dd-5b31-9112-a178eb6023af","BT":false,"seq":1783284617},'
+            b'{"T":1672304486866,"s":"BTCUSDT","S":"Sell","v":"2","p":"16578.00","i":"b","BT":true}]}',
+            "",
+        ),
+        (
+            b'{"topic":"orderbook.50.BTCUSDT","type":"delta","ts":1687940967466,"data":{"s":"BTCUSDT",'
+            b'"b":[["30247.20","30.028"],["30245.40","0"]],"a":[["30248.70","0"],["30249.30","0.892"]],'
+            b'"u":177400507,"seq":66544703342},"cts":1687940967464}',
+            "",
+        ),
+        (
+            b'{"topic":"orderbook.1.BTCUSDT","type":"snapshot","ts":1680673820717,"data":{"s":"BTCUSDT",'
+            b'"b":[["28552.00","0.047"]],"a":[["28552.10","25.433"]],"u":7003305,"seq":50193540681}}',
+            "",
+        ),
+        (
+            b'{"topic":"tickers.BTCUSDT","type":"snapshot","data":{"symbol":"BTCUSDT","lastPrice":"65114.30",'
+            b'"markPrice":"65117.44","indexPrice":"65137.76","openInterest":"59891.732","openInterestValue":"38.01",'
+            b'"fundingIntervalHour":"8","singleOpenInterest":"29945.866","nextFundingTime":"1786320000000",'
+            b'"fundingRate":"0.0001","bid1Price":"65114.20","preOpenPrice":""},"cs":753843900397,"ts":1786310817583}',
+            "",
+        ),
+        (
+            b'{"topic":"allLiquidation.ROSEUSDT","type":"snapshot","ts":1739502303204,"data":['
+            b'{"T":1739502302929,"s":"ROSEUSDT","S":"Sell","v":"20000","p":"0.04499"},'
+            b'{"T":1791091285156,"s":"ROSEUSDT","S":"Buy","v":"2084.9","p":"0.05165"}]}',
+            "",
+        ),
+        (
+            b'{"retCode":0,"retMsg":"OK","result":{"category":"linear","list":[{"symbol":"ETHUSDT",'
+            b'"fundingRate":"0.0001","fundingRateTimestamp":"1672041600000"},{"symbol":"ETHUSDT",'
+            b'"fundingRate":"-0.00025","fundingRateTimestamp":"1672012800000"}]},"retExtInfo":{},"time":1672051897447}',
+            "/v5/market/funding/history?category=linear&limit=10&symbol=ETHUSDT",
+        ),
+        (b'{"success":true,"ret_msg":"pong","conn_id":"0970e817-426e-429a-a679-ff7f55e0b16a","op":"ping"}', ""),
+    ],
+    "okx": [
+        (
+            b'{"arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"data":[{"instId":"BTC-USDT-SWAP",'
+            b'"tradeId":"130639474","px":"42219.9","sz":"12","side":"buy","ts":"1630048897897","count":"3"},'
+            b'{"instId":"BTC-USDT-SWAP","tradeId":"130639475","px":"42219.8","sz":"0.5","side":"sell",'
+            b'"ts":"1630048897898","count":"1"}]}',
+            "",
+        ),
+        (
+            b'{"arg":{"channel":"books","instId":"BTC-USDT-SWAP"},"action":"update","data":[{"asks":'
+            b'[["8476.98","415","0","13"],["8477","0","0","0"]],"bids":[["8476.97","256","0","12"]],'
+            b'"ts":"1597026383085","checksum":0,"prevSeqId":123455,"seqId":123456}]}',
+            "",
+        ),
+        (
+            b'{"arg":{"channel":"bbo-tbt","instId":"BTC-USDT-SWAP"},"data":[{"asks":[["38632.4","727","0","22"]],'
+            b'"bids":[["38632.3","990","0","22"]],"ts":"1651761120004","seqId":363996337}]}',
+            "",
+        ),
+        (
+            b'{"arg":{"channel":"mark-price","instId":"BTC-USDT-SWAP"},"data":[{"instType":"SWAP",'
+            b'"instId":"BTC-USDT-SWAP","markPx":"42310.6","ts":"1630049139746"}]}',
+            "",
+        ),
+        (
+            b'{"arg":{"channel":"index-tickers","instId":"BTC-USDT"},"data":[{"instId":"BTC-USDT","idxPx":"0.1",'
+            b'"high24h":"0.5","sodUtc0":"","ts":"1597026383085"}]}',
+            "",
+        ),
+        (
+            b'{"arg":{"channel":"open-interest","instId":"BTC-USDT-SWAP"},"data":[{"instType":"SWAP",'
+            b'"instId":"BTC-USDT-SWAP","oi":"2216113.01","oiCcy":"22161.1301","oiUsd":"1939251795.54",'
+            b'"ts":"1743041250440"}]}',
+            "",
+        ),
+        (
+            b'{"arg":{"channel":"funding-rate","instId":"BTC-USDT-SWAP"},"data":[{"formulaType":"noRate",'
+            b'"fundingRate":"0.0000182","fundingTime":"1743609600000","instId":"BTC-USDT-SWAP","instType":"SWAP",'
+            b'"nextFundingRate":"","nextFundingTime":"1743638400000","settFundingRate":"-0.0000145",'
+            b'"settState":"settled","ts":"1743588686291"}]}',
+            "",
+        ),
+        (
+            b'{"arg":{"channel":"tickers","instId":"BTC-USDT-SWAP"},"data":[{"instType":"SWAP","instId":'
+            b'"BTC-USDT-SWAP","last":"9999.99","lastSz":"1","askPx":"9999.9","askSz":"11","bidPx":"8888.8",'
+            b'"bidSz":"5","ts":"1597026383085"}]}',
+            "",
+        ),
+        (
+            b'{"arg":{"channel":"liquidation-orders","instType":"SWAP"},"data":[{"details":[{"bkLoss":"0",'
+            b'"bkPx":"0.007831","ccy":"","posSide":"short","side":"buy","sz":"13","ts":"1692266434010"},{"bkPx":'
+            b'"0.0079","posSide":"net","side":"sell","sz":"7","ts":"1692266434009"}],"instFamily":"IOST-USDT",'
+            b'"instId":"IOST-USDT-SWAP","instType":"SWAP","uly":"IOST-USDT"},{"details":[{"bkPx":"9.5","side":"buy",'
+            b'"sz":"2.5","ts":"1692266434011"}],"instId":"DOT-USDT-SWAP","instType":"SWAP"}]}',
+            "",
+        ),
+        (
+            b'{"code":"0","msg":"","data":[{"formulaType":"noRate","fundingRate":"0.0000746604960499",'
+            b'"fundingTime":"1703059200000","instId":"BTC-USDT-SWAP","instType":"SWAP","method":"next_period",'
+            b'"realizedRate":"0.0000746572360545"}]}',
+            "/api/v5/public/funding-rate-history?limit=10&instId=BTC-USDT-SWAP",
+        ),
+        (
+            b'{"code":"0","msg":"","data":[["1701417600000","731377.57500501","7313.7","8888888"],'
+            b'["1701417300000","731377.1","7313.6","8888887"]]}',
+            "/api/v5/rubik/stat/contracts/open-interest-history?period=5m&instId=BTC-USDT-SWAP",
+        ),
+        (b'{"event":"subscribe","arg":{"channel":"trades","instId":"BTC-USDT-SWAP"},"connId":"a4d3ae55"}', ""),
+    ],
+    "binance": [
+        (
+            b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1626992741575,"a":16599292,"s":"BTCUSDT",'
+            b'"p":"1.01100","q":"10","f":23961322,"l":23961322,"T":1626992741421,"m":false}}',
+            "",
+        ),
+        (
+            b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1596240000596,"T":1596240000519,"s":"BTCUSDT",'
+            b'"t":173525189,"p":"11343.67","q":"0.467","X":"MARKET","m":true}}',
+            "",
+        ),
+        (
+            b'{"e":"bookTicker","u":400900217,"E":1568014460893,"T":1568014460891,"s":"BNBUSDT","b":"25.35190000",'
+            b'"B":"31.21000000","a":"25.36520000","A":"40.66000000"}',
+            "",
+        ),
+        (
+            b'{"stream":"btcusdt@depth@100ms","data":{"e":"depthUpdate","E":123456789012,"T":1573948821948,'
+            b'"s":"BTCUSDT","U":687687944,"u":687687946,"pu":687687943,"b":[["8493.78","0.162"],["8493.7","0"]],'
+            b'"a":[["8494","0.5"]]}}'.replace(b"123456789012", b"1573948821952"),
+            "",
+        ),
+        (
+            b'{"stream":"btcusdt@markPrice@1s","data":{"e":"markPriceUpdate","E":1562305380000,"s":"BTCUSDT",'
+            b'"p":"11794.15000000","i":"11784.62659091","P":"11784.25641265","r":"0.00038167","T":1562306400000}}',
+            "",
+        ),
+        (
+            b'{"stream":"btcusdt@ticker","data":{"e":"24hrTicker","E":1568693103467,"s":"BTCUSDT","p":"-88.17",'
+            b'"c":"10223.74","Q":"2.097","n":32423}}',
+            "",
+        ),
+        (
+            b'{"stream":"!forceOrder@arr","data":{"e":"forceOrder","E":1791565603055,"o":{"s":"BTCUSDT","S":"SELL",'
+            b'"o":"LIMIT","f":"IOC","q":"0.190","p":"82338.30","ap":"82651.90","X":"FILLED","l":"0.155","z":"0.190",'
+            b'"T":1791565602120,"ps":"BTCUSDT","st":1}}}',
+            "",
+        ),
+        (
+            b'{"lastUpdateId":1027024,"E":1589436922972,"T":1589436922959,"bids":[["4.00000000","431.00000000"]],'
+            b'"asks":[["4.00000200","12.00000000"],["4.1","1"]]}',
+            "/fapi/v1/depth?symbol=BTCUSDT&limit=1000",
+        ),
+        (
+            b'{"openInterest":"10659.509","symbol":"BTCUSDT","time":1589437530011}',
+            "/fapi/v1/openInterest?symbol=BTCUSDT",
+        ),
+        (
+            b'[{"symbol":"BTCUSDT","fundingRate":"-0.03750000","fundingTime":1570608000000,"markPrice":"34287.5"},'
+            b'{"symbol":"BTCUSDT","fundingRate":"0.00010000","fundingTime":1570636800000,"markPrice":""}]',
+            "/fapi/v1/fundingRate?symbol=BTCUSDT&limit=10",
+        ),
+        (b'{"result":null,"id":3}', ""),
+    ],
+}
+"""Frames as each exchange's documentation prints them, shortened."""
+
+
+# -- Spoiling ----------------------------------------------------------------------------------------------------------
+
+TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null')
+JUNK = (
+    *(b"null", b"true", b"false", b'""', b'" "', b'"NaN"', b'"nan"', b'"inf"', b'"Infinity"', b"NaN", b"Infinity"),
+    *(b"-1", b"0", b"-0", b"-0.0", b"1", b'"-1"', b'"0"', b'"1"', b'"0x10"', b'"1,5"', b'"1_0"', b'" 1"', b'"1 "', b'"+1"'),
+    *(b'".5"', b'"5."', b'"01"', b"01", b"+1", b".5", b"5.", b"1e400", b'"1e400"', b"1e-400", b'"1e-400"', b"-1e-400"),
+    *(b"1e5", b'"1e5"', b"1E+2", b'"1.5e3"', b"9" * 40, b'"' + b"9" * 40 + b'"', b'"0.' + b"0" * 60 + b'1"'),
+    *(b"9223372036854775807", b"9223372036854775808", b"18446744073709551616", b"-9223372036854775809"),
+    *(b"4611686018427387903", b"4611686018427387904", b"1e12", b"1000000000000.1", b'"1e18"', b"1.5", b"1.0", b'"1.0"'),
+    *(b"1262304000000", b"1262303999999", b"4102444799999", b"4102444800000", b"1672304486865.0", b"1672304486865.5"),
+    *(b"0.1000000000000000055511151231257827021181583404541015625", b'"9007199254740993"', b"9007199254740993"),
+    *(b"[]", b"{}", b"[[]]", b"[null]", b'[{"a":1}]', b'{"a":{"b":[]}}', b"[" * 2000, b'{"a":' * 1500),
+    *(b'"\xff\xfe"', b'"\xc3"', b'"\xed\xa0\x80"', b'"\\ud800"', b'"\\u0000"', b'"a\nb"', b'"\\x"', b'"../x"', b'"BTC/USDT"'),
+    *(b'"Buy"', b'"Sell"', b'"buy"', b'"sell"', b'"BUY"', b'"SELL"', b'"snapshot"', b'"delta"', b'"update"', b'"none"'),
+    *(b'"true"', b'"false"', b'"null"', b'"\\u0042uy"', b'"\xc2\xb2"', b'"\xd9\xa1"', b'"ETHUSDT"', b'"\xf0\x9f\x98\x80"'),
+)
+KEYS = tuple(b'"' + key.encode() + b'"' for key in ("T s S v p i BT e E a A b B u U pu q m X st z ap ts data topic arg").split())
+
+
+class Spoiler:
+    """Mutants of good frames, the same for the same seed."""
+
+    def __init__(self, goods: list[Good], seed: str):
+        self._random = random.Random(seed)  # noqa: S311
+        self._goods = [(frame, request, [m.span() for m in TOKEN.finditer(frame)]) for frame, request in goods]
+        self._ways = (
+            (self._flip, self._digit, self._cut, self._double, self._insert, self._truncate, self._splice)
+            + (self._token,) * 5
+            + (self._swap, self._swap, self._drop, self._drop, self._key, self._sign, self._exponent, self._pad)
+        )
+
+    def spoil(self) -> tuple[bytes, str, int]:
+        """A mutant, the request it came with, and the number of the good frame it was made of."""
+        number = int(self._random.random() * len(self._goods))
+        frame, request, spans = self._goods[number]
+        made = self._way()(frame, spans)
+        while self._random.random() < 0.15:
+            made = self._way()(made, [m.span() for m in TOKEN.finditer(made)])
+        return made, request, number
+
+    def _way(self):
+        return self._ways[int(self._random.random() * len(self._ways))]
+
+    def _at(self, frame: bytes) -> int:
+        return int(self._random.random() * (len(frame) + 1))
+
+    def _pick(self, items):
+        return items[int(self._random.random() * len(items))]
+
+    def _slice(self, frame: bytes) -> tuple[int, int]:
+        start = self._at(frame)
+        return start, min(len(frame), start + 1 + int(self._random.random() ** 3 * 60))
+
+    def _flip(self, frame, spans):
+        at = self._at(frame)
+        bit = 1 << int(self._random.random() * 8)
+        return frame[:at] + bytes([frame[at] ^ bit]) + frame[at + 1 :] if at < len(frame) else frame + b"\0"
+
+    def _digit(self, frame, spans):
+        places = [m.start() for m in re.finditer(rb"[0-9]", frame)]
+        if not places:
+            return frame + b"1"
+        at = self._pick(places)
+        return frame[:at] + b"%d" % int(self._random.random() * 10) + frame[at + 1 :]
+
+    def _cut(self, frame, spans):
+        start, end = self._slice(frame)
+        return frame[:start] + frame[end:]
+
+    def _double(self, frame, spans):
+        start, end = self._slice(frame)
+        return frame[:end] + frame[start:end] + frame[end:]
+
+    def _insert(self, frame, spans):
+        start, end = self._slice(other := self._pick(self._goods)[0])
+        at = self._at(frame)
+        return frame[:at] + other[start:end] + frame[at:]
+
+    def _truncate(self, frame, spans):
+        return frame[: self._at(frame)]
+
+    def _splice(self, frame, spans):
+        other = self._pick(self._goods)[0]
+        return frame[: self._at(frame)] + other[self._at(other) :]
+
+    def _token(self, frame, spans):
+        start, end = self._pick(spans) if spans else (0, 0)
+        return frame[:start] + self._pick(JUNK) + frame[end:]
+
+    def _swap(self, frame, spans):
+        if len(spans) < 2:
+            return frame[::-1]
+        (a, b), (c, d) = sorted((self._pick(spans), self._pick(spans)))
+        return frame if a == c else frame[:a] + frame[c:d] + frame[b:c] + frame[a:b] + frame[d:]
+
+    def _drop(self, frame, spans):
+        """A field left out: from a comma to the next one, or a token with what follows it."""
+        at = frame.find(b",", self._at(frame))
+        end = frame.find(b",", at + 1)
+        return frame[:at] + frame[end:] if 0 <= at < end else frame.replace(b'":', b'x":', 1)
+
+    def _key(self, frame, spans):
+        keys = [(a, b) for a, b in spans if frame[b : b + 1] == b":"]
+        if not keys:
+            return b'{"a":' + frame + b"}"
+        start, end = self._pick(keys)
+        return frame[:start] + self._pick(KEYS) + frame[end:]
+
+    def _sign(self, frame, spans):
+        start, end = self._pick(spans) if spans else (0, 0)
+        inner = start + 1 if frame[start : start + 1] == b'"' else start
+        return frame[:inner] + b"-" + frame[inner:]
+
+    def _exponent(self, frame, spans):
+        start, end = self._pick(spans) if spans else (0, 0)
+        inner = end - 1 if frame[start : start + 1] == b'"' else end
+        return frame[:inner] + self._pick((b"e3", b"e-3", b"E0", b"e300", b"e", b".0", b".5", b"0")) + frame[inner:]
+
+    def _pad(self, frame, spans):
+        start, end = self._pick(spans) if spans else (0, 0)
+        blank = self._pick((b" ", b"\n", b"\t", b"\r\n", b"\0", b"\xef\xbb\xbf", b"/**/"))
+        at = self._pick((start, end))
+        return frame[:at] + blank + frame[at:]
+
+
+# -- Judging -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Verdict:
+    """What became of mutants: numbers, and an example of each kind of violation and reason."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    violations: Counter[str] = field(default_factory=Counter)
+    examples: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def violation(self, kind: str, frame: bytes, reason: object, detail: object = "") -> None:
+        self.violations[kind] += 1
+        alike = re.sub(r"[0-9]+|'[^']*'|under .*", "#", str(reason).partition(", in {")[0])
+        if len(self.examples) < 60:
+            self.examples.setdefault((kind, alike[:120]), f"{frame[:600]!r}\n      {str(reason)[:200]}  {str(detail)[:600]}")
+
+    def __str__(self) -> str:
+        told = [f"{name} {n:,}" for name, n in sorted(self.counts.items())]
+        told += [f"VIOLATIONS {sum(self.violations.values()):,}", *(f"{k} {n:,}" for k, n in self.violations.items())]
+        return "\n".join([", ".join(told), *(f"  {kind}: {found}" for (kind, _), found in self.examples.items())])
+
+
+def strict(frame: bytes, problem: str) -> bool:
+    """Whether refusing a frame that the oracle can read is strictness that the adapters state."""
+    return False
+
+
+def judge(adapter, oracle: Oracle, frame: bytes, request: str, verdict: Verdict) -> None:
+    """Decode one frame and hold it against the oracle."""
+    try:
+        events = adapter.decode(frame, RECEIVED_NS, request)
+    except FrameError as error:
+        verdict.counts["rejected"] += 1
+        try:
+            stated = oracle.read(frame, RECEIVED_NS, request)
+        except (UnreadableError, TwiceError, RefusedError):
+            return
+        if not strict(frame, str(error)):
+            verdict.violation("REJECTED THOUGH VALID", frame, error, stated)
+        return
+    except Exception as error:  # the property: nothing else may come
+        verdict.violation("RAISED", frame, repr(error))
+        return
+    verdict.counts["accepted" if events else "accepted, says nothing"] += 1
+    try:
+        stated = oracle.read(frame, RECEIVED_NS, request)
+    except TwiceError:
+        verdict.counts["a key twice"] += 1
+        return
+    except (UnreadableError, RefusedError) as error:
+        verdict.violation("ACCEPTED THOUGH BROKEN", frame, error, events)
+        return
+    got = [said(event) for event in events]
+    if got != stated:
+        verdict.violation("SAYS ANOTHER THING", frame, "", f"{got} | stated {stated}")

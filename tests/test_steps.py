@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from squeeze.errors import StepError
 from squeeze.market.events import MINUTE_NS, SECOND_NS, Bar, Funding, Liquidation, LiquidationSum, OpenInterest, Quality
-from squeeze.market.steps import SILENT, Candle, StepBuilder, candle, steps
+from squeeze.market.steps import SILENT, Candle, StepBuilder, steps
+from squeeze.market.tally import candle
 
 
 def bar(minute: float, close: float = 10.0, lag_s: int = 0, **more) -> Bar:
@@ -76,14 +77,14 @@ def test_a_bar_that_is_not_newer_is_dropped_and_counted():
     assert builder.close(2 * MINUTE_NS).venue("v").last.event_ns == 2 * MINUTE_NS
     builder.add(bar(2, 50.0))
     assert builder.close(3 * MINUTE_NS).venue("v").last is None
-    assert builder.repeated == 3
+    assert builder.counts == {"repeated": 3}
 
 
 def test_venues_and_kinds_of_price_are_compared_only_with_their_own():
     builder = built(bar(1), bar(1, venue="w"), bar(1, is_mark=True))
     step = builder.close(MINUTE_NS)
     assert step.venue("v").last == step.venue("w").last == step.venue("v").mark
-    assert builder.repeated == 0
+    assert not builder.counts
 
 
 @pytest.mark.parametrize(
@@ -166,4 +167,4 @@ def test_a_builder_restored_from_its_snapshot_goes_on_alike(minutes, cut):
     second.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(first.snapshot())))
     got += [second.close(m * MINUTE_NS) for m in range(cut + 1, 36)]
     assert msgspec.msgpack.encode(got) == msgspec.msgpack.encode(expected)
-    assert second.repeated == whole.repeated
+    assert second.counts == whole.counts

@@ -10,7 +10,6 @@ frames go through the same code, so a raw log gives the events again that were a
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import msgspec
 
@@ -33,6 +32,7 @@ from squeeze.market.events import (
 )
 from squeeze.market.instruments import Instruments
 from squeeze.market.partitions import MAX_SKEW_NS
+from squeeze.market.raw_log import RawFrame
 from squeeze.market.venues import Venue, venue
 
 REMEMBERED = 4096
@@ -266,32 +266,8 @@ class Session:
             self._stamp(funding, s, clean)
 
 
-class Frame(Protocol):
-    """A frame as a raw log gives it (`raw_log.RawFrame`)."""
-
-    @property
-    def received_ns(self) -> int:
-        """When it was received."""
-        ...
-
-    @property
-    def connection(self) -> str:
-        """Which connection it came by."""
-        ...
-
-    @property
-    def request(self) -> str:
-        """Path and query of the call it answers."""
-        ...
-
-    @property
-    def data(self) -> bytes:
-        """The frame."""
-        ...
-
-
 def normalise(
-    frames: Iterable[Frame], name: str, instruments: Instruments | None = None, session: Session | None = None
+    frames: Iterable[RawFrame], name: str, instruments: Instruments | None = None, session: Session | None = None
 ) -> Iterator[AnyEvent]:
     """The events of recorded frames, as a live session would have had them.
 

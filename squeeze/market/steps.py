@@ -1,48 +1,23 @@
 """Events → `Step`: what became known between two ticks of the step clock, venue by venue.
 
 A step holds what became *known* in (close - length, close], whenever it happened: a bar that is published late is part
-of a later step, here as in life. A bar that is not newer than the last one used is dropped and counted.
+of a later step, here as in life. `tally` says what is made of late, repeated and out-of-order events; all are counted.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from squeeze.errors import StepError
-from squeeze.market.events import (
-    NAN,
-    AnyEvent,
-    Bar,
-    Funding,
-    Liquidation,
-    LiquidationSum,
-    OpenInterest,
-    Quality,
-)
+from squeeze.market.events import AnyEvent
+from squeeze.market.tally import Candle, PriceFlow, Tally, VenueStep
 
+__all__ = ["SILENT", "Candle", "PriceFlow", "Step", "StepBuilder", "VenueStep", "steps"]
 
-class Candle(msgspec.Struct, frozen=True, gc=False):
-    """Open, high, low, close in quote currency, and the close time (`event_ns`) of the newest bar in it."""
-
-    open: float
-    high: float
-    low: float
-    close: float
-    event_ns: int
-
-
-class VenueStep(msgspec.Struct, frozen=True):
-    """One venue's part of a step; every part may be missing."""
-
-    last: Candle | None = None
-    mark: Candle | None = None
-    volume_base: float = NAN
-    taker_buy_base: float = NAN
-    open_interest: tuple[OpenInterest, ...] = ()
-    funding: tuple[Funding, ...] = ()
-    liquidations: tuple[Liquidation | LiquidationSum, ...] = ()
-    quality: int = Quality.GOOD
+BIN_LOG = 5e-4
+"""Width of a price bin where nothing else is asked for."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -61,117 +36,103 @@ class Step(msgspec.Struct, frozen=True):
 SILENT = VenueStep()
 
 
-def candle(bars: list[Bar]) -> Candle | None:
-    """The candle that spans bars given in order of time; None for none.
-
-    >>> from functools import partial
-    >>> bar = partial(Bar, venue="v", symbol="s", cadence_ns=1)
-    >>> first = bar(event_ns=1, known_at_ns=1, open=10.0, high=12.0, low=9.0, close=11.0)
-    >>> candle([first, bar(event_ns=2, known_at_ns=2, open=11.0, high=11.5, low=8.0, close=8.5)])
-    Candle(open=10.0, high=12.0, low=8.0, close=8.5, event_ns=2)
-    """
-    if not bars:
-        return None
-    if len(bars) == 1:
-        (only,) = bars
-        return Candle(only.open, only.high, only.low, only.close, only.event_ns)
-    high, low = max(b.high for b in bars), min(b.low for b in bars)
-    return Candle(bars[0].open, high, low, bars[-1].close, bars[-1].event_ns)
-
-
 class StepBuilder:
     """Collects one symbol's events and cuts them into steps.
 
-    `repeated` counts bars that were not newer than the last one used; they are dropped. Raises `StepError` for an event
-    of another symbol, and for a close that does not follow the last.
+    Events may be added long before their step: what is not yet known at a close waits. `counts` says how many were
+    `late`, `repeated`, `out_of_order`, how many books were `crossed`, and in how many steps a venue that had been heard
+    was `silent`. Raises `StepError` for an event of another symbol, and for a close that does not follow the last.
     """
 
-    def __init__(self, symbol: str, length_ns: int) -> None:
+    def __init__(self, symbol: str, length_ns: int, bin_log: float = BIN_LOG) -> None:
         self.symbol = symbol
         self.length_ns = length_ns
-        self.repeated = 0
+        self.bin_log = bin_log
+        self.counts: Counter[str] = Counter()
         self._closed_ns: int | None = None
+        self._taken_ns = 0
+        self._open_until_ns = 0
+        """Close of the running step: what is known by then can be added up at once."""
         self._pending: list[AnyEvent] = []
-        self._newest_bar_ns: dict[tuple[str, bool], int] = {}
+        self._tallies: dict[str, Tally] = {}
 
     def add(self, event: AnyEvent) -> None:
         """Take an event in; it will be part of the first step that closes at or after its known-at time."""
         if event.symbol != self.symbol:
             raise StepError(f"a {self.symbol} step got an event of {event.symbol}")
-        self._pending.append(event)
+        if event.known_at_ns <= self._open_until_ns:
+            self._take(event)
+        else:
+            self._pending.append(event)
+
+    def _take(self, event: AnyEvent) -> None:
+        tally = self._tallies.get(event.venue)
+        if tally is None:
+            tally = self._tallies[event.venue] = Tally(event.venue, self.length_ns, self.bin_log, self.counts)
+        tally.take(event)
+        if event.known_at_ns > self._taken_ns:
+            self._taken_ns = event.known_at_ns
 
     def close(self, close_ns: int) -> Step:
         """The step that closes at `close_ns`, from all events known by then and not used before."""
         if self._closed_ns is not None and close_ns <= self._closed_ns:
             raise StepError(f"a step at {close_ns} cannot follow one at {self._closed_ns}")
-        known = sorted((e for e in self._pending if e.known_at_ns <= close_ns), key=_order)
-        self._pending = [e for e in self._pending if e.known_at_ns > close_ns]
-        self._closed_ns = close_ns
-        by_venue: dict[str, list[AnyEvent]] = {}
-        for event in known:
-            by_venue.setdefault(event.venue, []).append(event)
-        venues = {venue: self._venue_step(venue, events) for venue, events in by_venue.items()}
+        if close_ns < self._taken_ns:
+            raise StepError(f"a step at {close_ns} comes before what is in it, known at {self._taken_ns}")
+        waiting = self._pending
+        self._pending = []
+        for event in sorted(waiting, key=_known_at):
+            if event.known_at_ns <= close_ns:
+                self._take(event)
+            else:
+                self._pending.append(event)
+        venues = {}
+        for name, tally in self._tallies.items():
+            part = tally.close(self.symbol, close_ns)
+            if part is None:
+                self.counts["silent"] += 1
+            else:
+                venues[name] = part
+        self._closed_ns, self._open_until_ns = close_ns, close_ns + self.length_ns
         return Step(self.symbol, close_ns, self.length_ns, venues)
+
+    def lost_books(self) -> set[str]:
+        """Venues of which a book waits for a snapshot: a feed should ask for one."""
+        return {name for name, t in self._tallies.items() if any(not b.valid for b in t.books.values())}
 
     def snapshot(self) -> dict[str, Any]:
         """What the builder remembers, in plain types."""
-        newest = [(venue, is_mark, ns) for (venue, is_mark), ns in self._newest_bar_ns.items()]
         return {
             "closed_ns": self._closed_ns,
-            "repeated": self.repeated,
-            "newest": newest,
+            "taken_ns": self._taken_ns,
+            "open_until_ns": self._open_until_ns,
+            "counts": dict(self.counts),
             "pending": msgspec.to_builtins(self._pending),
+            "tallies": [(name, tally.snapshot()) for name, tally in self._tallies.items()],
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go on from a snapshot."""
-        self._closed_ns, self.repeated = snapshot["closed_ns"], snapshot["repeated"]
-        self._newest_bar_ns = {(venue, is_mark): ns for venue, is_mark, ns in snapshot["newest"]}
+        self._closed_ns = snapshot["closed_ns"]
+        self._taken_ns, self._open_until_ns = snapshot["taken_ns"], snapshot["open_until_ns"]
+        self.counts = Counter(snapshot["counts"])
         self._pending = msgspec.convert(snapshot["pending"], list[AnyEvent])
-
-    def _venue_step(self, venue: str, events: list[AnyEvent]) -> VenueStep:
-        last = self._fresh(venue, [e for e in events if isinstance(e, Bar) and not e.is_mark])
-        mark = self._fresh(venue, [e for e in events if isinstance(e, Bar) and e.is_mark])
-        covered = sum(b.cadence_ns for b in last)
-        quality = 0
-        for event in events:
-            quality |= event.quality
-        if last and covered != self.length_ns:
-            quality |= Quality.PARTIAL
-        return VenueStep(
-            last=candle(last),
-            mark=candle(mark),
-            volume_base=sum(b.volume_base for b in last) if last else NAN,
-            taker_buy_base=sum(b.taker_buy_base for b in last) if last else NAN,
-            open_interest=tuple(e for e in events if isinstance(e, OpenInterest)),
-            funding=tuple(e for e in events if isinstance(e, Funding)),
-            liquidations=tuple(e for e in events if isinstance(e, Liquidation | LiquidationSum)),
-            quality=quality,
-        )
-
-    def _fresh(self, venue: str, bars: list[Bar]) -> list[Bar]:
-        """The bars that are newer than all before them."""
-        kept = []
-        for bar in bars:
-            key = (venue, bar.is_mark)
-            if bar.event_ns <= self._newest_bar_ns.get(key, 0):
-                self.repeated += 1
-                continue
-            self._newest_bar_ns[key] = bar.event_ns
-            kept.append(bar)
-        return kept
+        self._tallies = {}
+        for name, held in snapshot["tallies"]:
+            tally = self._tallies[name] = Tally(name, self.length_ns, self.bin_log, self.counts)
+            tally.restore(held)
 
 
-def _order(event: AnyEvent) -> tuple[int, int]:
-    return event.event_ns, event.known_at_ns
+def _known_at(event: AnyEvent) -> int:
+    return event.known_at_ns
 
 
-def steps(events: Iterable[AnyEvent], symbol: str, length_ns: int) -> Iterator[Step]:
+def steps(events: Iterable[AnyEvent], symbol: str, length_ns: int, bin_log: float = BIN_LOG) -> Iterator[Step]:
     """History as steps, from the first whole step on; a hole in the events gives empty steps.
 
     `events` come in order of known-at time. The last step is the one that the last event closes or falls into.
     """
-    builder = StepBuilder(symbol, length_ns)
+    builder = StepBuilder(symbol, length_ns, bin_log)
     close_ns = None
     for event in events:
         if close_ns is None:

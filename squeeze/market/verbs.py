@@ -47,7 +47,7 @@ def _check(args: Arguments) -> None:
     rows = [asdict(r) | {"ok": r.ok} if args.json else _row(r) for r in reports]
     show(args, rows, "\n".join(shown))
     if faults:
-        raise LakeError(f"{args.lake}: {len(faults)} faults; `squeeze lake repair` mends what can be mended")
+        raise LakeError(f"{args.lake}: faults: {len(faults)}; `squeeze lake repair` mends what can be mended")
 
 
 def _row(report: "StreamReport") -> dict[str, object]:

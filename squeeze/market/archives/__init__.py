@@ -101,7 +101,7 @@ def _import(path: Path, archive: Archive, lake: Lake, tell: Callable[[str], None
     name, skipped = path.name, Skipped()
     tell(f"checking {name}")
     verified = checksum(path)
-    with Days(Path(lake.root)) as days:
+    with Days(lake.root if isinstance(lake.root, Path) else None) as days:
         for piece in archive.read(skipped):
             if len(piece.columns["event_ns"]):
                 days.add(piece)

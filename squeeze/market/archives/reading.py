@@ -138,7 +138,7 @@ class Block(Source):
     def codes(self, column: str, codes: Mapping[str, int]) -> np.ndarray:
         """A column of known words, in either case, as their numbers."""
         words, which = self.names(column)
-        numbers = np.array([codes.get(word.lower(), -1) for word in words], dtype=np.int64)[which]
+        numbers: np.ndarray = np.array([codes.get(word.lower(), -1) for word in words], dtype=np.int64)[which]
         self.refuse(numbers < 0, column, f"one of {', '.join(codes)}", np.array(words, dtype=object)[which])
         return numbers
 
@@ -430,9 +430,9 @@ def bars(block: Block, clock: Clock, opened: str, cadence_ns: int) -> Columns:
 
 
 class Days:
-    """The rows of one file by stream and UTC day, in memory up to `SPILL` bytes, then in files beside the lake."""
+    """The rows of one file by stream and UTC day, in memory up to `SPILL` bytes, then in files under `root`."""
 
-    def __init__(self, root: Path):
+    def __init__(self, root: Path | None):
         self._root = root
         self._chunks: dict[tuple[str, str], dict[int, list[Columns | Path]]] = {}
         self._repeats: dict[tuple[str, str], Repeats] = {}
@@ -485,7 +485,8 @@ class Days:
 
     def _spill(self) -> None:
         if self._folder is None:
-            self._root.mkdir(parents=True, exist_ok=True)
+            if self._root is not None:
+                self._root.mkdir(parents=True, exist_ok=True)
             self._folder = tempfile.TemporaryDirectory(prefix=".reading-", dir=self._root)
         for days in self._chunks.values():
             for chunks in days.values():
@@ -545,7 +546,8 @@ def _once(name: str, what: str, key: np.ndarray, row: np.ndarray, values: Column
                 f"{name}: row {row[at[second]]}, column {column}: expected {expected}, as in row {row[at[second - 1]]} "
                 f"of the same {what}, got {got}"
             )
-    return at[~again]
+    once: np.ndarray = at[~again]
+    return once
 
 
 def _same(column: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ from squeeze.market.events import MINUTE_NS, Quality
 from squeeze.market.instruments import ours
 from squeeze.market.partitions import NAME, take
 from squeeze.market.rows import Columns
-from squeeze.market.venues.conventions import CONVENTIONS
+from squeeze.market.conventions import CONVENTIONS
 
 VENUES = {"binance-futures": "binance", "bybit": "bybit", "okex-swap": "okx"}
 """Our venue of an exchange whose amounts are base coins, or can be made so."""
@@ -332,7 +332,7 @@ def _told_again(rows: Columns, group: np.ndarray, within: np.ndarray) -> np.ndar
     """Rows of snapshots that a later row of the same moment overrides, and levels that are gone."""
     gone = within & (rows["size_base"] == 0)
     mixed = np.unique(group[within & ~rows["snapshot"]])
-    again = gone.copy()
+    again: np.ndarray = gone.copy()
     for number in mixed.tolist():  # rare: a change came at the very moment of the snapshot
         seen = set()
         for row in reversed(np.flatnonzero(within & (group == number)).tolist()):

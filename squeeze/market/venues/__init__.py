@@ -2,7 +2,7 @@
 
     frame bytes ─► Bybit | Okx | Binance .decode ─► events
 
-`conventions` is the table of sides, units and completeness, `metadata` reads instrument data.
+`market.conventions` is the table of their sides, units and completeness, `metadata` reads instrument data.
 """
 
 from squeeze.errors import ConfigError

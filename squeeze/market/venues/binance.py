@@ -23,7 +23,7 @@ from squeeze.market.events import (
     Quote,
     Trade,
 )
-from squeeze.market.venues.conventions import CONVENTIONS
+from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.venues.wire import (
     MS,
     NOTHING,

@@ -24,7 +24,7 @@ from squeeze.market.events import (
     Quote,
     Trade,
 )
-from squeeze.market.venues.conventions import CONVENTIONS, completeness
+from squeeze.market.conventions import CONVENTIONS, completeness
 from squeeze.market.venues.wire import (
     MS,
     NOTHING,

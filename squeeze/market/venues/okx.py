@@ -27,7 +27,7 @@ from squeeze.market.events import (
     Trade,
 )
 from squeeze.market.instruments import Instrument, Instruments, native, ours
-from squeeze.market.venues.conventions import CONVENTIONS
+from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.venues.wire import (
     MS,
     Connection,

@@ -1,0 +1,402 @@
+"""One venue between two closes: what its events add up to, and what is carried on to the next step.
+
+Apart from `steps`, which keeps the clock and the venues. What a step takes of late, repeated and out-of-order events:
+
+- an event belongs to the step in which it became *known*, whenever it happened;
+- a trade or a print that became known more than a minute (or a step, if longer) after it happened is left out: `late`;
+- trades are put in order of `event_ns` for open and close, and all count for high, low and flow: `out_of_order`;
+- a bar, stamp, price, quote or forecast that is not newer than the last one of its kind is left out: `repeated` if of
+  the same time, else `out_of_order`.
+"""
+
+from collections import Counter
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from squeeze.market.books import Book
+from squeeze.market.conventions import completeness
+from squeeze.market.depth import BookSummary, summarise
+from squeeze.market.events import (
+    MINUTE_NS,
+    NAN,
+    AnyEvent,
+    Bar,
+    BookUpdate,
+    Broken,
+    Feed,
+    Funding,
+    FundingForecast,
+    Gap,
+    Liquidation,
+    LiquidationSum,
+    OpenInterest,
+    Price,
+    Quality,
+    Quote,
+    Trade,
+)
+
+
+class Candle(msgspec.Struct, frozen=True, gc=False):
+    """Open, high, low, close in quote currency, and the close time (`event_ns`) of the newest bar or trade in it."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    event_ns: int
+
+
+class PriceFlow(msgspec.Struct, frozen=True, gc=False):
+    """Base coins that takers bought and sold in each price bin; bin `first_bin + i` is floor(ln(price) / bin_log)."""
+
+    bin_log: float
+    first_bin: int
+    buys_base: tuple[float, ...]
+    sells_base: tuple[float, ...]
+
+
+class VenueStep(msgspec.Struct, frozen=True):
+    """One venue's part of a step; every part may be missing."""
+
+    last: Candle | None = None
+    mark: Candle | None = None
+    volume_base: float = NAN
+    taker_buy_base: float = NAN
+    open_interest: tuple[OpenInterest, ...] = ()
+    funding: tuple[Funding, ...] = ()
+    liquidations: tuple[Liquidation | LiquidationSum, ...] = ()
+    quality: int = Quality.GOOD
+    flow: PriceFlow | None = None
+    """By price, where there were trades."""
+    index_price: float = NAN
+    forecast: FundingForecast | None = None
+    """The newest, its parts of different age put together."""
+    quote: Quote | None = None
+    """The newest best bid and ask."""
+    book: BookSummary | None = None
+    """At the close; None while there is no book that can be trusted."""
+    liquidations_completeness: int | None = None
+    """`Quality.GOOD` where the venue's feed gives every print, SAMPLED or UNDERCOUNTED where not; None if not known."""
+    gaps: tuple[Gap, ...] = ()
+    """Holes that were noticed in this step."""
+
+
+class Carried(msgspec.Struct):
+    """What a venue's next step needs to know of the ones before."""
+
+    newest_ns: dict[str, int] = msgspec.field(default_factory=dict)
+    """`event_ns` of the last event used, by kind."""
+    last: tuple[float, int] | None = None
+    """Price and time of the newest trade; once there was one, bars of the last price are not needed."""
+    mark: tuple[float, int] | None = None
+    index_price: float = NAN
+    forecast: FundingForecast | None = None
+    quote: Quote | None = None
+
+
+class Running(msgspec.Struct):
+    """One candle that grows."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    first_ns: int
+    last_ns: int
+
+
+class Tally:
+    """One venue's events since the last close. `take` adds one, `close` gives the venue's part of the step."""
+
+    def __init__(self, venue: str, length_ns: int, bin_log: float, counts: Counter[str]) -> None:
+        self.venue = venue
+        self.length_ns = length_ns
+        self.late_ns = max(MINUTE_NS, length_ns)
+        self.bin_log = bin_log
+        self.counts = counts
+        self.carried = Carried()
+        self.books: dict[int, Book] = {}
+        self._begin()
+
+    def _begin(self) -> None:
+        self.heard = False
+        self.quality = 0
+        self.buys: dict[float, float] = {}
+        self.sells: dict[float, float] = {}
+        self.last: Running | None = None
+        self.mark: Running | None = None
+        self.bars: list[Bar] = []
+        self.stamps: list[AnyEvent] = []
+        self.gaps: list[Gap] = []
+
+    def take(self, event: AnyEvent) -> None:
+        """Add an event that is known in this step."""
+        if isinstance(event, Trade):
+            self._trade(event)
+            return
+        self.quality |= event.quality
+        if isinstance(event, BookUpdate):
+            self.heard = True
+            book = self.books.get(event.depth)
+            if book is None:
+                book = self.books[event.depth] = Book()
+            book.apply(event)
+        elif isinstance(event, Price):
+            self._price(event)
+        elif isinstance(event, Gap):
+            self._gap(event)
+        elif isinstance(event, Quote):
+            if self._is_newer("quote", event.event_ns):
+                self.carried.quote = event
+        elif isinstance(event, FundingForecast):
+            if self._is_newer("forecast", event.event_ns):
+                self.carried.forecast = joined(self.carried.forecast, event)
+        elif isinstance(event, Bar):
+            self.bars.append(event)
+        elif isinstance(event, Liquidation) and event.known_at_ns - event.event_ns > self.late_ns:
+            self.counts["late"] += 1
+        else:
+            self.stamps.append(event)
+
+    def _trade(self, trade: Trade) -> None:
+        if trade.known_at_ns - trade.event_ns > self.late_ns:
+            self.counts["late"] += 1
+            return
+        self.heard = True
+        if trade.quality:
+            if trade.quality & Quality.OFF_BOOK:
+                return
+            self.quality |= trade.quality
+        price, at_ns = trade.price, trade.event_ns
+        flow = self.buys if trade.taker_buys else self.sells
+        flow[price] = flow.get(price, 0.0) + trade.size_base
+        last = self.last
+        if last is None:
+            self.last = Running(price, price, price, price, at_ns, at_ns)
+        elif self._extend(last, price, at_ns):
+            self.counts["out_of_order"] += 1
+
+    @staticmethod
+    def _extend(candle: Running, price: float, at_ns: int) -> bool:
+        """Let a candle grow; whether the price is older than the newest in it."""
+        if price > candle.high:
+            candle.high = price
+        elif price < candle.low:
+            candle.low = price
+        if at_ns >= candle.last_ns:
+            candle.close, candle.last_ns = price, at_ns
+            return False
+        if at_ns < candle.first_ns:
+            candle.open, candle.first_ns = price, at_ns
+        return True
+
+    def _price(self, event: Price) -> None:
+        self.heard = True
+        if event.of == "last" or not self._is_newer(event.of, event.event_ns):
+            return
+        if event.of == "index":
+            self.carried.index_price = event.price
+        elif self.mark is None:
+            self.mark = Running(event.price, event.price, event.price, event.price, event.event_ns, event.event_ns)
+        else:
+            self._extend(self.mark, event.price, event.event_ns)
+
+    def _gap(self, event: Gap) -> None:
+        self.gaps.append(event)
+        if event.feed != Feed.BOOK:
+            self.quality |= Quality.PARTIAL
+        if event.feed != Feed.TRADES:
+            for book in self.books.values():
+                book.lose()
+
+    def _is_newer(self, kind: str, event_ns: int) -> bool:
+        """Whether an event is newer than the last of its kind; it is counted if not, and remembered if so."""
+        self.heard = True
+        newest = self.carried.newest_ns.get(kind, 0)
+        if event_ns > newest:
+            self.carried.newest_ns[kind] = event_ns
+            return True
+        self.counts["repeated" if event_ns == newest else "out_of_order"] += 1
+        return False
+
+    def close(self, symbol: str, close_ns: int) -> VenueStep | None:
+        """The venue's part of the step, and the start of the next; None for a venue that said nothing."""
+        stamps = sorted(self.stamps, key=_order)
+        bars = sorted(self.bars, key=_order)
+        if not (self.heard or stamps or bars or self.gaps):
+            return None
+        kept = self._fresh_bars(bars)
+        last_bars, mark_bars = [b for b in kept if not b.is_mark], [b for b in kept if b.is_mark]
+        if last_bars and sum(b.cadence_ns for b in last_bars) != self.length_ns:
+            self.quality |= Quality.PARTIAL
+        book = self._book(symbol, close_ns)
+        step = VenueStep(
+            last=self._last() or candle(last_bars),
+            mark=self._mark() or candle(mark_bars),
+            volume_base=self._volume(last_bars),
+            taker_buy_base=self._taker_buys(last_bars),
+            open_interest=tuple(e for e in stamps if isinstance(e, OpenInterest) and self._is_new_stamp(e)),
+            funding=tuple(e for e in stamps if isinstance(e, Funding) and self._is_new_stamp(e)),
+            liquidations=tuple(e for e in stamps if isinstance(e, (Liquidation, LiquidationSum))),
+            quality=self.quality,
+            flow=price_flow(self.buys, self.sells, self.bin_log),
+            index_price=self.carried.index_price,
+            forecast=self.carried.forecast,
+            quote=self.carried.quote,
+            book=book,
+            liquidations_completeness=completeness(self.venue, close_ns),
+            gaps=tuple(self.gaps),
+        )
+        self._begin()
+        return step
+
+    def _last(self) -> Candle | None:
+        """The candle of the trades; in a step without one the last price stands still, as long as the venue speaks."""
+        running = self.last
+        if running is not None:
+            self.carried.last = running.close, running.last_ns
+            return Candle(running.open, running.high, running.low, running.close, running.last_ns)
+        if self.carried.last is None or not self.heard:
+            return None
+        price, at_ns = self.carried.last
+        return Candle(price, price, price, price, at_ns)
+
+    def _mark(self) -> Candle | None:
+        """The candle of the mark price, which venues send when it changes."""
+        running = self.mark
+        if running is not None:
+            self.carried.mark = running.close, running.last_ns
+            return Candle(running.open, running.high, running.low, running.close, running.last_ns)
+        if self.carried.mark is None or not self.heard:
+            return None
+        price, at_ns = self.carried.mark
+        return Candle(price, price, price, price, at_ns)
+
+    def _volume(self, bars: list[Bar]) -> float:
+        if self.carried.last is not None:
+            return sum(self.buys.values()) + sum(self.sells.values()) if self.heard else NAN
+        return sum(b.volume_base for b in bars) if bars else NAN
+
+    def _taker_buys(self, bars: list[Bar]) -> float:
+        if self.carried.last is not None:
+            return float(sum(self.buys.values())) if self.heard else NAN
+        return sum(b.taker_buy_base for b in bars) if bars else NAN
+
+    def _fresh_bars(self, bars: list[Bar]) -> list[Bar]:
+        """The bars that are newer than all before them; those of a last price that trades give are repeats."""
+        kept = []
+        traded = self.last is not None or self.carried.last is not None
+        for bar in bars:
+            if traded and not bar.is_mark:
+                self.counts["repeated"] += 1
+            elif self._is_newer(f"bar_{bar.is_mark}", bar.event_ns):
+                kept.append(bar)
+        return kept
+
+    def _is_new_stamp(self, event: OpenInterest | Funding) -> bool:
+        return self._is_newer("open_interest" if isinstance(event, OpenInterest) else "funding", event.event_ns)
+
+    def _book(self, symbol: str, close_ns: int) -> BookSummary | None:
+        """The summary of the deepest book; a crossed one is emptied, and the hole noted."""
+        for depth in sorted(self.books, key=lambda depth: depth or np.inf, reverse=True):
+            book = self.books[depth]
+            if book.valid and book.crossed:
+                book.lose()
+                self.counts["crossed"] += 1
+                self.gaps.append(
+                    Gap(
+                        venue=self.venue,
+                        symbol=symbol,
+                        event_ns=min(book.event_ns, close_ns),
+                        known_at_ns=close_ns,
+                        quality=int(Quality.GAP_BEFORE),
+                        feed=Feed.BOOK,
+                        reason=Broken.CROSSED,
+                    )
+                )
+            summary = summarise(book, self.bin_log)
+            if summary is not None:
+                return summary
+        return None
+
+    def snapshot(self) -> dict[str, Any]:
+        """What the tally holds, in plain types."""
+        held = {name: msgspec.to_builtins(getattr(self, name)) for name in HELD}
+        flows = {"buys": list(self.buys.items()), "sells": list(self.sells.items())}
+        books = [(depth, book.snapshot()) for depth, book in self.books.items()]
+        return held | flows | {"heard": self.heard, "quality": int(self.quality), "books": books}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        for name, kind in HELD.items():
+            setattr(self, name, msgspec.convert(snapshot[name], kind))
+        self.buys = {float(price): float(size) for price, size in snapshot["buys"]}
+        self.sells = {float(price): float(size) for price, size in snapshot["sells"]}
+        self.heard, self.quality = bool(snapshot["heard"]), int(snapshot["quality"])
+        self.books = {}
+        for depth, book in snapshot["books"]:
+            self.books[depth] = Book()
+            self.books[depth].restore(book)
+
+
+HELD: dict[str, Any] = {
+    "carried": Carried,
+    "last": Running | None,
+    "mark": Running | None,
+    "bars": list[Bar],
+    "stamps": list[AnyEvent],
+    "gaps": list[Gap],
+}
+"""The parts of a tally that a snapshot holds as they are."""
+
+
+def candle(bars: list[Bar]) -> Candle | None:
+    """The candle that spans bars given in order of time; None for none.
+
+    >>> from functools import partial
+    >>> bar = partial(Bar, venue="v", symbol="s", cadence_ns=1)
+    >>> first = bar(event_ns=1, known_at_ns=1, open=10.0, high=12.0, low=9.0, close=11.0)
+    >>> candle([first, bar(event_ns=2, known_at_ns=2, open=11.0, high=11.5, low=8.0, close=8.5)])
+    Candle(open=10.0, high=12.0, low=8.0, close=8.5, event_ns=2)
+    """
+    if not bars:
+        return None
+    if len(bars) == 1:
+        (only,) = bars
+        return Candle(only.open, only.high, only.low, only.close, only.event_ns)
+    high, low = max(b.high for b in bars), min(b.low for b in bars)
+    return Candle(bars[0].open, high, low, bars[-1].close, bars[-1].event_ns)
+
+
+def price_flow(buys: dict[float, float], sells: dict[float, float], bin_log: float) -> PriceFlow | None:
+    """Sizes by price as sizes by bin; None without trades.
+
+    >>> price_flow({100.0: 1.0, 100.01: 2.0, 101.0: 3.0}, {100.0: 4.0}, 0.005)
+    PriceFlow(bin_log=0.005, first_bin=921, buys_base=(3.0, 0.0, 3.0), sells_base=(4.0, 0.0, 0.0))
+    """
+    prices = np.array([*buys, *sells])
+    if not len(prices):
+        return None
+    sizes = np.array([*buys.values(), *sells.values()])
+    bins = np.floor(np.log(prices) / bin_log).astype(np.int64)
+    first = int(bins.min())
+    count, split = int(bins.max()) - first + 1, len(buys)
+    bought = np.bincount(bins[:split] - first, sizes[:split], count)
+    sold = np.bincount(bins[split:] - first, sizes[split:], count)
+    return PriceFlow(bin_log, first, tuple(bought.tolist()), tuple(sold.tolist()))
+
+
+def joined(before: FundingForecast | None, now: FundingForecast) -> FundingForecast:
+    """A forecast with the parts that it leaves out taken from the one before: venues send what has changed."""
+    if before is None:
+        return now
+    names = ("funding_rate", "interval_hours", "following_rate", "settled_rate")
+    rates = {n: getattr(before, n) for n in names if np.isnan(getattr(now, n))}
+    return msgspec.structs.replace(now, **rates, settles_ns=now.settles_ns or before.settles_ns)
+
+
+def _order(event: AnyEvent) -> tuple[int, int]:
+    return event.event_ns, event.known_at_ns
