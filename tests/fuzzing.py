@@ -168,7 +168,7 @@ def levels(value, per_coin: float = 1.0, width: int = 2) -> list[tuple[float, fl
     for level in rows(value):
         if len(rows(level)) < 2 or (width == 2 and len(level) != 2):
             raise UnreadableError(f"no level: {level!r}")
-        made.append((price(level[0]), size(level[1]) * factor))
+        made.append((price(level[0]), size(level[1]) / per_coin))
     return made
 
 

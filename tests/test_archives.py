@@ -523,7 +523,8 @@ def test_a_liquidation_that_buys_closes_a_short(lake, tmp_path, exchange, symbol
 
 
 def test_a_ticker_becomes_what_changed_in_it(lake, tmp_path):
-    columns = f"{TARDIS},funding_timestamp,funding_rate,predicted_funding_rate,open_interest,last_price,index_price,mark_price"
+    columns = f"{TARDIS},funding_timestamp,funding_rate,predicted_funding_rate,open_interest"
+    columns += ",last_price,index_price,mark_price"
     settles = DAY_MS * 1000 + 28_800_000_000
     rows = [
         tardis("bybit", "BTCUSDT", 0, f"{settles},0.0001,,1000,100.5,100.4,"),

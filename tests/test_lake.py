@@ -3,11 +3,13 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squeeze.errors import LakeError
+from squeeze.market import partitions as partitions_module
 from squeeze.market.events import (
     DAY_NS,
     HOUR_NS,
@@ -408,6 +410,32 @@ def test_the_size_of_batches_changes_nothing(tmp_path, batch_rows):
     assert list(whole.events("v", "S")) == list(pieces.events("v", "S"))
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.permutations(range(60)), st.integers(1, 30), st.integers(3, 20))
+def test_small_row_groups_and_any_order_of_batches_change_nothing(order, batch_rows, row_group):
+    events = [print_(DAY + n // 2 * SECOND_NS, lag_ns=n % 2, price=100.0 + n % 3) for n in range(60)]
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        whole, pieces = Lake(Path(folder) / "a"), Lake(Path(folder) / "b")
+        whole.write_events(events)
+        patch.setattr(partitions_module, "ROW_GROUP", row_group)
+        assert pieces.write_events([events[n] for n in order], batch_rows).rows_new == 60
+        assert pieces.write_events([events[n] for n in order], batch_rows) == Written(rows_same=60)
+        same = [to_bits(lake.read("trade", "v", "S")) for lake in (whole, pieces)]
+        np.testing.assert_array_equal(*same)
+        (path,) = pieces.partitions("trade", "v", "S").values()
+        stored = to_bits(lake_load(pieces.storage, path, "trade"))
+        np.testing.assert_array_equal(stored, to_bits(lake_load(whole.storage, path, "trade")))
+
+
+def test_a_batch_at_the_end_of_a_day_fills_the_last_row_group(tmp_path, monkeypatch):
+    monkeypatch.setattr(partitions_module, "ROW_GROUP", 10)
+    lake = Lake(tmp_path)
+    lake.write_events([print_(DAY + n) for n in range(44)], batch_rows=7)
+    (path,) = tmp_path.rglob("data.parquet")
+    footer = pq.read_metadata(path)
+    assert [footer.row_group(n).num_rows for n in range(footer.num_row_groups)] == [10, 10, 10, 10, 4]
+
+
 def test_no_more_than_a_batch_is_held(tmp_path):
     """When an event is taken, all but about a batch of those before it are in the lake."""
     lake, batch = Lake(tmp_path), 10
@@ -543,6 +571,7 @@ def test_merging_a_stretch_is_merging_the_whole(old, new):
 
 
 def test_a_lake_in_memory_behaves_as_one_on_disk(tmp_path):
+    pytest.importorskip("fsspec")
     events = recorded()
     disk, memory = Lake(tmp_path), Lake("memory://test-lake")
     for lake in (disk, memory):

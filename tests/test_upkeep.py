@@ -137,6 +137,14 @@ def test_holes_are_found_exactly(removed):
         assert report.ok, "the market or the source may have been closed"
 
 
+@pytest.mark.parametrize("hole", [(287, 288), (288, 289), (280, 300), (200, 700)])
+def test_a_hole_over_midnight_is_one_hole(tmp_path, hole):
+    lake = Lake(tmp_path)
+    lake.write_events(bar(n) for n in range(3 * 288) if n not in range(*hole))
+    report = only(lake, "bar_5m")
+    assert (report.missing, report.holes) == (hole[1] - hole[0], ((DAY + hole[0] * FIVE, DAY + hole[1] * FIVE),))
+
+
 def test_days_without_a_partition_are_named(tmp_path):
     lake = Lake(tmp_path)
     lake.write_events(trade(DAY + n * DAY_NS) for n in (0, 1, 4))
@@ -422,6 +430,7 @@ def test_folders_that_are_no_streams_are_faults_and_not_exceptions(tmp_path):
 
 
 def test_a_lake_in_memory_is_looked_after_as_one_on_disk():
+    pytest.importorskip("fsspec")
     lake = full("memory://test-upkeep")
     before = content(lake)
     assert all(report.ok for report in check(lake))
@@ -459,7 +468,10 @@ def test_check_prints_a_line_for_each_stream_and_ends_with_status_2_where_there_
     _, path, _ = first_partition(lake, "trade")
     (tmp_path / path).write_bytes(b"")
     status, out, err = squeeze("check", "--lake", tmp_path)
-    assert (status, err) == (2, f"squeeze lake: {tmp_path}: faults: 1; `squeeze lake repair` mends what can be mended\n")
+    assert (status, err) == (
+        2,
+        f"squeeze lake: {tmp_path}: faults: 1; `squeeze lake repair` mends what can be mended\n",
+    )
     assert out.splitlines()[-1].startswith(f"{tmp_path}/{path}: not a readable partition")
     assert squeeze("check", "--lake", tmp_path, "--kind", "bar_5m")[0] == 0
     _, out, _ = squeeze("check", "--lake", tmp_path, "--json")

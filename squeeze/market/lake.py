@@ -29,14 +29,11 @@ from squeeze.market.partitions import (
     event_range,
     first_of_each,
     footer_of,
-    from_bits,
     is_day,
     load,
-    merge_keyed,
-    merge_prints,
+    merge_into,
     ns_of,
     opening_ns,
-    replace,
     take,
     to_bits,
     too_late,
@@ -116,11 +113,7 @@ class Lake:
         borders = np.flatnonzero(np.diff(days)) + 1
         for piece in np.split(bits, borders) if len(bits) else []:
             path = f"{folder}/date={date_of(int(opening_ns(kind, piece[:1, 0])[0]))}/data.parquet"
-            old = to_bits(load(self.storage, path, kind)) if self.storage.exists(path) else piece[:0]
-            merged, written = merge_keyed(old, piece) if is_keyed(kind) else merge_prints(old, piece)
-            if written.rows_new:
-                replace(self.storage, path, from_bits(merged, kind))
-            total += written
+            total += merge_into(self.storage, path, kind, piece)
         return total
 
     def read(
@@ -174,10 +167,8 @@ class Lake:
             for kind, parts in streams.items():
                 pieces = [waiting.pop(kind)] if kind in waiting else []
                 if day in parts:
-                    pieces.append(
-                        _known_within(_by_known(kind, [load(self.storage, parts[day], kind)]), start_ns, end_ns)
-                    )
-                rows = _by_known(kind, pieces)
+                    pieces.append(load(self.storage, parts[day], kind))
+                rows = _known_within(_by_known(kind, pieces), start_ns, end_ns)
                 ready[kind] = _known_within(rows, None, border)
                 if border is not None:
                     waiting[kind] = {name: column.copy() for name, column in _known_within(rows, border, None).items()}
@@ -253,9 +244,8 @@ class Lake:
         return f"{self.storage.place('')}: {kind} of {venue} {symbol}"
 
     def _lacks(self, kinds: Iterable[str], venue: str, symbol: str) -> LakeError:
-        return LakeError(
-            f"{self._named(' or '.join(kinds), venue, symbol)}; {self._held(symbol)}".replace(": ", ": no ", 1)
-        )
+        wanted = f"{' or '.join(kinds)} of {venue} {symbol}"
+        return LakeError(f"{self.storage.place('')}: no {wanted}; {self._held(symbol)}")
 
     def _held(self, symbol: str) -> str:
         """What a user may have meant: the streams of the symbol, or of all symbols where it has none."""

@@ -3,7 +3,9 @@
 Apart from `lake`, which knows where the files lie and which of them a question needs.
 """
 
+import itertools
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
@@ -13,7 +15,7 @@ import pyarrow.parquet as pq
 
 from squeeze.errors import LakeError
 from squeeze.market.events import DAY_NS, SECOND_NS, Quality, cadence_name
-from squeeze.market.rows import INTERVAL, Columns, schema_of
+from squeeze.market.rows import INTERVAL, Columns, is_keyed, schema_of
 from squeeze.market.storage import Storage
 
 MAX_LAG_NS = DAY_NS
@@ -193,14 +195,71 @@ def is_day(text: str) -> bool:
         return False
 
 
+def merge_into(storage: Storage, path: str, kind: str, new: np.ndarray) -> Written:
+    """Merge rows of one day into its partition, which is written only if one of them is new.
+
+    Of a kind without a key only the row groups that the rows reach into are in memory at once, and the one before, so
+    that it is filled; a day of a book has hundreds of millions of numbers.
+    """
+    if not storage.exists(path):
+        merged, written = merge_prints(new[:0], new) if not is_keyed(kind) else merge_keyed(new[:0], new)
+        replace(storage, path, from_bits(merged, kind))
+        return written
+    if is_keyed(kind):
+        merged, written = merge_keyed(to_bits(load(storage, path, kind)), new)
+        if written.rows_new:
+            replace(storage, path, from_bits(merged, kind))
+        return written
+    try:
+        with opened(storage, path) as file:
+            first, last = _reached(file.metadata, int(new[:, 0].min()), int(new[:, 0].max()))
+            groups = range(file.num_row_groups)
+            old = to_bits(_rows_of(file, kind, groups[first:last]))
+            merged, written = merge_prints(old, new)
+            if not written.rows_new:
+                return written
+            before, after = ((_rows_of(file, kind, [g]) for g in part) for part in (groups[:first], groups[last:]))
+            data = _packed(itertools.chain(before, [from_bits(merged, kind)], after))
+    except DAMAGE as error:
+        raise LakeError(f"{storage.place(path)}: not a readable partition of {kind}: {_one_line(error)}") from None
+    storage.write(path, data)
+    return written
+
+
+def _reached(footer: pq.FileMetaData, low_ns: int, high_ns: int) -> tuple[int, int]:
+    """The row groups, from and until, that rows of these times are merged with; all where groups do not rise."""
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    statistics = [group.column(0).statistics for group in groups]
+    if any(s is None or not s.has_min_max for s in statistics):
+        return 0, len(groups)
+    ranges = [(int(s.min), int(s.max)) for s in statistics]
+    if any(later[0] < earlier[1] for earlier, later in itertools.pairwise(ranges)):
+        return 0, len(groups)
+    first = sum(last_ns < low_ns for _, last_ns in ranges)
+    last = sum(first_ns <= high_ns for first_ns, _ in ranges)
+    if first and groups[first - 1].num_rows < ROW_GROUP:
+        first -= 1
+    return first, max(first, last)
+
+
+def _rows_of(file: Any, kind: str, groups: Sequence[int]) -> Columns:
+    return columns_in(file.read_row_groups(list(groups), columns=list(schema_of(kind)), use_threads=False), kind)
+
+
+def _packed(pieces: Iterable[Columns]) -> bytes:
+    """A partition of these rows."""
+    tables = (pa.table(rows) for rows in pieces)
+    first, sink = next(tables), pa.BufferOutputStream()
+    packing = {"compression": "zstd", "use_dictionary": False, "write_page_checksum": True}
+    with pq.ParquetWriter(sink, first.schema, **packing) as writer:
+        for table in itertools.chain([first], tables):
+            writer.write_table(table, row_group_size=ROW_GROUP)
+    return bytes(sink.getvalue().to_pybytes())
+
+
 def replace(storage: Storage, path: str, rows: Columns) -> None:
     """Put a partition in the place of the old one."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.table(rows), sink, compression="zstd", use_dictionary=False, write_page_checksum=True,
-        row_group_size=ROW_GROUP,
-    )  # fmt: skip
-    storage.write(path, sink.getvalue().to_pybytes())
+    storage.write(path, _packed([rows]))
 
 
 def opened(storage: Storage, path: str) -> Any:
@@ -213,7 +272,7 @@ def load(storage: Storage, path: str, kind: str) -> Columns:
     """All rows of a partition; `LakeError` naming the file where it cannot be read or lacks a column."""
     try:
         with opened(storage, path) as file:
-            return columns_in(file.read(columns=list(schema_of(kind)), use_threads=False), kind)
+            return _rows_of(file, kind, range(file.num_row_groups))
     except DAMAGE as error:
         raise LakeError(f"{storage.place(path)}: not a readable partition of {kind}: {_one_line(error)}") from None
 

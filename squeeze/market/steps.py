@@ -69,9 +69,9 @@ class StepBuilder:
         tally = self._tallies.get(event.venue)
         if tally is None:
             tally = self._tallies[event.venue] = Tally(event.venue, self.length_ns, self.bin_log, self.counts)
-        tally.take(event)
         if event.known_at_ns > self._taken_ns:
             self._taken_ns = event.known_at_ns
+        tally.take(event)
 
     def close(self, close_ns: int) -> Step:
         """The step that closes at `close_ns`, from all events known by then and not used before."""

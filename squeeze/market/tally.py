@@ -39,6 +39,10 @@ from squeeze.market.events import (
 )
 
 
+FOLD = 4096
+"""Trades put by before they are added up; bounds what an hour's step of a busy market holds."""
+
+
 class Candle(msgspec.Struct, frozen=True, gc=False):
     """Open, high, low, close in quote currency, and the close time (`event_ns`) of the newest bar or trade in it."""
 
@@ -107,6 +111,19 @@ class Running(msgspec.Struct):
     first_ns: int
     last_ns: int
 
+    def extended(self, more: "Running") -> "Running":
+        """Both as one candle; of two that begin or end at the same time this one came first."""
+        early, late = (
+            (more if more.first_ns < self.first_ns else self),
+            (more if more.last_ns >= self.last_ns else self),
+        )
+        high, low = max(self.high, more.high), min(self.low, more.low)
+        return Running(early.open, high, low, late.close, early.first_ns, late.last_ns)
+
+    def candle(self) -> Candle:
+        """As it stands."""
+        return Candle(self.open, self.high, self.low, self.close, self.last_ns)
+
 
 class Tally:
     """One venue's events since the last close. `take` adds one, `close` gives the venue's part of the step."""
@@ -124,8 +141,8 @@ class Tally:
     def _begin(self) -> None:
         self.heard = False
         self.quality = 0
-        self.buys: dict[float, float] = {}
-        self.sells: dict[float, float] = {}
+        self.trades: list[Trade] = []
+        self.flow: dict[int, tuple[float, float]] = {}
         self.last: Running | None = None
         self.mark: Running | None = None
         self.bars: list[Bar] = []
@@ -135,7 +152,9 @@ class Tally:
     def take(self, event: AnyEvent) -> None:
         """Add an event that is known in this step."""
         if isinstance(event, Trade):
-            self._trade(event)
+            self.trades.append(event)
+            if len(self.trades) == FOLD:
+                self._fold()
             return
         self.quality |= event.quality
         if isinstance(event, BookUpdate):
@@ -161,37 +180,43 @@ class Tally:
         else:
             self.stamps.append(event)
 
-    def _trade(self, trade: Trade) -> None:
-        if trade.known_at_ns - trade.event_ns > self.late_ns:
-            self.counts["late"] += 1
+    def _fold(self) -> None:
+        """Add up the trades that have been put by. All at once costs a quarter of one by one."""
+        trades, self.trades = self.trades, []
+        if not trades:
             return
         self.heard = True
-        if trade.quality:
-            if trade.quality & Quality.OFF_BOOK:
-                return
-            self.quality |= trade.quality
-        price, at_ns = trade.price, trade.event_ns
-        flow = self.buys if trade.taker_buys else self.sells
-        flow[price] = flow.get(price, 0.0) + trade.size_base
-        last = self.last
-        if last is None:
-            self.last = Running(price, price, price, price, at_ns, at_ns)
-        elif self._extend(last, price, at_ns):
-            self.counts["out_of_order"] += 1
+        lag_ns = np.array([t.known_at_ns - t.event_ns for t in trades])
+        quality = np.array([t.quality for t in trades])
+        late, off_book = lag_ns > self.late_ns, (quality & Quality.OFF_BOOK) != 0
+        self.counts["late"] += int(late.sum())
+        used = ~(late | off_book)
+        if not used.any():
+            return
+        self.quality |= int(np.bitwise_or.reduce(quality[used]))
+        prices, sizes = np.array([t.price for t in trades])[used], np.array([t.size_base for t in trades])[used]
+        event_ns = np.array([t.event_ns for t in trades])[used]
+        self._add_flow(prices, sizes, np.array([t.taker_buys for t in trades])[used])
+        before = np.maximum.accumulate(event_ns)
+        if self.last is not None:
+            before = np.maximum(before, self.last.last_ns)
+        self.counts["out_of_order"] += int((event_ns < before).sum())
+        order = np.argsort(event_ns, kind="stable")
+        first, newest = int(order[0]), int(order[-1])
+        ran = Running(
+            float(prices[first]), float(prices.max()), float(prices.min()), float(prices[newest]),
+            int(event_ns[first]), int(event_ns[newest]),
+        )  # fmt: skip
+        self.last = ran if self.last is None else self.last.extended(ran)
 
-    @staticmethod
-    def _extend(candle: Running, price: float, at_ns: int) -> bool:
-        """Let a candle grow; whether the price is older than the newest in it."""
-        if price > candle.high:
-            candle.high = price
-        elif price < candle.low:
-            candle.low = price
-        if at_ns >= candle.last_ns:
-            candle.close, candle.last_ns = price, at_ns
-            return False
-        if at_ns < candle.first_ns:
-            candle.open, candle.first_ns = price, at_ns
-        return True
+    def _add_flow(self, prices: np.ndarray, sizes: np.ndarray, bought: np.ndarray) -> None:
+        bins = np.floor(np.log(prices) / self.bin_log).astype(np.int64)
+        first = int(bins.min())
+        buys = np.bincount(bins - first, sizes * bought)
+        sells = np.bincount(bins - first, sizes * ~bought)
+        for at in np.flatnonzero(buys + sells).tolist():
+            had = self.flow.get(first + at, (0.0, 0.0))
+            self.flow[first + at] = had[0] + float(buys[at]), had[1] + float(sells[at])
 
     def _price(self, event: Price) -> None:
         self.heard = True
@@ -199,10 +224,9 @@ class Tally:
             return
         if event.of == "index":
             self.carried.index_price = event.price
-        elif self.mark is None:
-            self.mark = Running(event.price, event.price, event.price, event.price, event.event_ns, event.event_ns)
         else:
-            self._extend(self.mark, event.price, event.event_ns)
+            at = Running(event.price, event.price, event.price, event.price, event.event_ns, event.event_ns)
+            self.mark = at if self.mark is None else self.mark.extended(at)
 
     def _gap(self, event: Gap) -> None:
         self.gaps.append(event)
@@ -224,6 +248,7 @@ class Tally:
 
     def close(self, symbol: str, close_ns: int) -> VenueStep | None:
         """The venue's part of the step, and the start of the next; None for a venue that said nothing."""
+        self._fold()
         stamps = sorted(self.stamps, key=_order)
         bars = sorted(self.bars, key=_order)
         if not (self.heard or stamps or bars or self.gaps):
@@ -242,7 +267,7 @@ class Tally:
             funding=tuple(e for e in stamps if isinstance(e, Funding) and self._is_new_stamp(e)),
             liquidations=tuple(e for e in stamps if isinstance(e, (Liquidation, LiquidationSum))),
             quality=self.quality,
-            flow=price_flow(self.buys, self.sells, self.bin_log),
+            flow=price_flow(self.flow, self.bin_log),
             index_price=self.carried.index_price,
             forecast=self.carried.forecast,
             quote=self.carried.quote,
@@ -258,7 +283,7 @@ class Tally:
         running = self.last
         if running is not None:
             self.carried.last = running.close, running.last_ns
-            return Candle(running.open, running.high, running.low, running.close, running.last_ns)
+            return running.candle()
         if self.carried.last is None or not self.heard:
             return None
         price, at_ns = self.carried.last
@@ -269,7 +294,7 @@ class Tally:
         running = self.mark
         if running is not None:
             self.carried.mark = running.close, running.last_ns
-            return Candle(running.open, running.high, running.low, running.close, running.last_ns)
+            return running.candle()
         if self.carried.mark is None or not self.heard:
             return None
         price, at_ns = self.carried.mark
@@ -277,12 +302,12 @@ class Tally:
 
     def _volume(self, bars: list[Bar]) -> float:
         if self.carried.last is not None:
-            return sum(self.buys.values()) + sum(self.sells.values()) if self.heard else NAN
+            return sum((buys + sells for buys, sells in self.flow.values()), 0.0) if self.heard else NAN
         return sum(b.volume_base for b in bars) if bars else NAN
 
     def _taker_buys(self, bars: list[Bar]) -> float:
         if self.carried.last is not None:
-            return float(sum(self.buys.values())) if self.heard else NAN
+            return sum((buys for buys, _ in self.flow.values()), 0.0) if self.heard else NAN
         return sum(b.taker_buy_base for b in bars) if bars else NAN
 
     def _fresh_bars(self, bars: list[Bar]) -> list[Bar]:
@@ -325,7 +350,7 @@ class Tally:
     def snapshot(self) -> dict[str, Any]:
         """What the tally holds, in plain types."""
         held = {name: msgspec.to_builtins(getattr(self, name)) for name in HELD}
-        flows = {"buys": list(self.buys.items()), "sells": list(self.sells.items())}
+        flows = {"flow": [(number, *sizes) for number, sizes in self.flow.items()]}
         books = [(depth, book.snapshot()) for depth, book in self.books.items()]
         return held | flows | {"heard": self.heard, "quality": int(self.quality), "books": books}
 
@@ -333,8 +358,7 @@ class Tally:
         """Go on from a snapshot."""
         for name, kind in HELD.items():
             setattr(self, name, msgspec.convert(snapshot[name], kind))
-        self.buys = {float(price): float(size) for price, size in snapshot["buys"]}
-        self.sells = {float(price): float(size) for price, size in snapshot["sells"]}
+        self.flow = {int(number): (float(buys), float(sells)) for number, buys, sells in snapshot["flow"]}
         self.heard, self.quality = bool(snapshot["heard"]), int(snapshot["quality"])
         self.books = {}
         for depth, book in snapshot["books"]:
@@ -346,6 +370,7 @@ HELD: dict[str, Any] = {
     "carried": Carried,
     "last": Running | None,
     "mark": Running | None,
+    "trades": list[Trade],
     "bars": list[Bar],
     "stamps": list[AnyEvent],
     "gaps": list[Gap],
@@ -371,22 +396,17 @@ def candle(bars: list[Bar]) -> Candle | None:
     return Candle(bars[0].open, high, low, bars[-1].close, bars[-1].event_ns)
 
 
-def price_flow(buys: dict[float, float], sells: dict[float, float], bin_log: float) -> PriceFlow | None:
-    """Sizes by price as sizes by bin; None without trades.
+def price_flow(flow: dict[int, tuple[float, float]], bin_log: float) -> PriceFlow | None:
+    """Bought and sold by bin, without holes; None without trades.
 
-    >>> price_flow({100.0: 1.0, 100.01: 2.0, 101.0: 3.0}, {100.0: 4.0}, 0.005)
+    >>> price_flow({923: (3.0, 0.0), 921: (3.0, 4.0)}, 0.005)
     PriceFlow(bin_log=0.005, first_bin=921, buys_base=(3.0, 0.0, 3.0), sells_base=(4.0, 0.0, 0.0))
     """
-    prices = np.array([*buys, *sells])
-    if not len(prices):
+    if not flow:
         return None
-    sizes = np.array([*buys.values(), *sells.values()])
-    bins = np.floor(np.log(prices) / bin_log).astype(np.int64)
-    first = int(bins.min())
-    count, split = int(bins.max()) - first + 1, len(buys)
-    bought = np.bincount(bins[:split] - first, sizes[:split], count)
-    sold = np.bincount(bins[split:] - first, sizes[split:], count)
-    return PriceFlow(bin_log, first, tuple(bought.tolist()), tuple(sold.tolist()))
+    numbers = range(min(flow), max(flow) + 1)
+    buys, sells = zip(*(flow.get(number, (0.0, 0.0)) for number in numbers), strict=True)
+    return PriceFlow(bin_log, numbers.start, buys, sells)
 
 
 def joined(before: FundingForecast | None, now: FundingForecast) -> FundingForecast:

@@ -132,16 +132,17 @@ def compact(lake: Lake, kind: str | None = None, venue: str | None = None, symbo
     No row changes. Deletes what killed runs left half-written.
     """
     storage, rewritten, unreadable, paths = lake.storage, [], [], []
+    streams = _selected(lake, kind, venue, symbol)
     leftovers = _leftovers(storage, kind, venue, symbol)
     before = sum(map(storage.size, leftovers))
     for path in leftovers:
         storage.remove(path)
-    for name, venue_, symbol_ in _selected(lake, kind, venue, symbol):
-        for path in lake.partitions(name, venue_, symbol_).values():
+    for stream in streams:
+        for path in lake.partitions(*stream).values():
             paths.append(path)
             before += storage.size(path)
             try:
-                rows = _usable(storage, path, name) if _is_loose(storage, path) else None
+                rows = _usable(storage, path, stream[0]) if _is_loose(storage, path) else None
             except LakeError:
                 unreadable.append(storage.place(path))
                 continue
@@ -204,8 +205,8 @@ def _check_stream(lake: Lake, stream: Stream) -> StreamReport:
         except LakeError as error:
             faults.told.append(str(error))
             continue
-        repeats += _check_rows(kind, day, place, rows, faults)
-        rows = take(rows, order_of(rows))
+        rows, equal = _checked_rows(kind, day, place, rows, faults)
+        repeats += equal
         low, high = int(rows["event_ns"][0]), int(rows["event_ns"][-1])
         if "cadence_ns" in rows:
             grid.add(kind, rows, place, faults)
@@ -235,8 +236,8 @@ def _check_stream(lake: Lake, stream: Stream) -> StreamReport:
     )
 
 
-def _check_rows(kind: str, day: str, place: str, rows: Columns, faults: _Faults) -> int:
-    """Tell what is wrong with the rows of one partition, each by itself; how many equal the one before."""
+def _checked_rows(kind: str, day: str, place: str, rows: Columns, faults: _Faults) -> tuple[Columns, int]:
+    """Tell what is wrong with rows of one partition, each by itself; the rows in order, and how many equal another."""
     falls, equal = falls_and_repeats(rows)
     faults.add("rows out of order", falls, place)
     faults.add("rows of another day", ~_is_home(kind, day, rows), place)
@@ -252,8 +253,9 @@ def _check_rows(kind: str, day: str, place: str, rows: Columns, faults: _Faults)
                 good |= np.isnan(rows[name])
             faults.add(f"{name} not a price", levels & ~good, place)
     if falls.any():
-        equal = falls_and_repeats(take(rows, order_of(rows)))[1]
-    return int(equal.sum())
+        rows = take(rows, order_of(rows))
+        equal = falls_and_repeats(rows)[1]
+    return rows, int(equal.sum())
 
 
 class _Grid:

@@ -68,7 +68,7 @@ def import_archives(
 
     Every name is recognised before the first file is read, and a file is read to its end, its checksum and its rows
     tested, before the first of its rows is written: one with a fault leaves nothing of itself, but what the files
-    before it gave stays. Importing again adds nothing twice. Of a file some 400 MB of rows wait in memory, the rest in
+    before it gave stays. Importing again adds nothing twice. Of a file some 100 MB of rows wait in memory, the rest in
     a folder in the lake that is removed at the end; one UTC day at a time is sorted and written.
 
     `instruments` gives base coins per contract of (native name, UTC ns) for files whose sizes are in contracts; by

@@ -37,7 +37,7 @@ BLOCK = 8 << 20
 LONGEST_LINE = 4 << 20
 """A line beyond this is damage, or a bomb of zeros; a book of 5,000 levels a side has 300 kB."""
 
-SPILL = 384 << 20
+SPILL = 96 << 20
 """Bytes of rows that wait in memory; beyond, they wait in files beside the lake."""
 
 TEXT, NUMBER, WHOLE = pa.string(), pa.float64(), pa.int64()
@@ -471,17 +471,20 @@ class Days:
 
     def settled(self, name: str, kind: str, symbol: str) -> Iterator[Columns]:
         """The rows of a stream as the lake takes them, a day at a time; `DataError` for two that contradict."""
-        chunks = self._chunks[kind, symbol]
-        for day in sorted(chunks):
-            pieces = [_loaded(chunk) if isinstance(chunk, Path) else chunk for chunk in chunks[day]]
-            rows = {column: np.concatenate([piece[column] for piece in pieces]) for column in pieces[0]}
-            yield settled(name, kind, rows, self._repeats[kind, symbol])
+        for day in sorted(self._chunks[kind, symbol]):
+            yield self._settled(name, kind, symbol, day)
 
     def refuse_contradictions(self, name: str, kind: str, symbol: str) -> None:
         """Raise for two rows that cannot both be, which shows only when a day is whole."""
         if self._repeats[kind, symbol] == "id" or is_keyed(kind):
             for _ in self.settled(name, kind, symbol):
                 pass
+
+    def _settled(self, name: str, kind: str, symbol: str, day: int) -> Columns:
+        pieces = [_loaded(chunk) if isinstance(chunk, Path) else chunk for chunk in self._chunks[kind, symbol][day]]
+        rows = {column: np.concatenate([piece[column] for piece in pieces]) for column in pieces[0]}
+        pieces.clear()
+        return settled(name, kind, rows, self._repeats[kind, symbol])
 
     def _spill(self) -> None:
         if self._folder is None:

@@ -38,11 +38,11 @@ from squeeze.market.archives.reading import (
     in_base,
     received,
 )
+from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.events import MINUTE_NS, Quality
 from squeeze.market.instruments import ours
 from squeeze.market.partitions import NAME, take
 from squeeze.market.rows import Columns
-from squeeze.market.conventions import CONVENTIONS
 
 VENUES = {"binance-futures": "binance", "bybit": "bybit", "okex-swap": "okx"}
 """Our venue of an exchange whose amounts are base coins, or can be made so."""

@@ -6,6 +6,7 @@ each field is an event of its own. Spot uses the same topics with other keys: a 
 """
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -48,6 +49,8 @@ from squeeze.market.venues.wire import (
 
 VENUE = "bybit"
 SIDES = CONVENTIONS[VENUE].sides
+OFF_BOOK = (0, int(Quality.OFF_BOOK))
+"""The quality of a trade, by whether it is a block trade."""
 WEBSOCKET = "wss://stream.bybit.com/v5/public/linear"
 REST = "https://api.bybit.com"
 TOPICS = ("publicTrade", "orderbook.200", "tickers", "allLiquidation")
@@ -265,6 +268,7 @@ def _uncommon(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     return [] if read is None else read(without_empty(frame), known_at_ns)
 
 
+@lru_cache(maxsize=4096)
 def _symbol(topic: str, start: str) -> str:
     """The symbol that a topic ends with; `ValueError` for another topic, which a key given twice can bring."""
     if not topic.startswith(start):
@@ -274,19 +278,16 @@ def _symbol(topic: str, start: str) -> str:
 
 def _trades(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = TRADES(frame)
-    symbol = _symbol(wire.topic, "publicTrade.")
-    events: list[AnyEvent] = []
-    for place, t in enumerate(wire.data):
-        if t.s != symbol:
-            raise ValueError(f"a trade of {t.s} under {wire.topic}")
-        events.append(
-            Trade(
-                venue=VENUE, symbol=symbol, event_ns=t.T * MS, known_at_ns=known_at_ns,
-                quality=int(Quality.OFF_BOOK) if t.BT else 0,
-                price=t.p, size_base=t.v, taker_buys=t.S == "Buy", trade_id=t.i, place=place,
-            )
-        )  # fmt: skip
-    return events
+    fills, symbol = wire.data, _symbol(wire.topic, "publicTrade.")
+    if {t.s for t in fills} - {symbol}:
+        raise ValueError(f"a trade of another contract under {wire.topic}")
+    return [
+        Trade(
+            venue=VENUE, symbol=symbol, event_ns=t.T * MS, known_at_ns=known_at_ns, quality=OFF_BOOK[t.BT],
+            price=t.p, size_base=t.v, taker_buys=t.S == "Buy", trade_id=t.i, place=place,
+        )
+        for place, t in enumerate(fills)
+    ]  # fmt: skip
 
 
 def _book(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
