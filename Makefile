@@ -15,7 +15,7 @@ test: .venv/ready
 real: .venv/ready
 	$(BIN)/squeeze real configs/hourly-btc-2026.yaml configs/prints-btc-2024.yaml --data $(DATA) $(if $(AFTER),--after $(AFTER))
 
-bench: .venv/ready
+bench: .venv/ready .venv/bench
 	$(BIN)/python -m tests.benchmarks.bench --json out/bench.json $(addprefix --model ,$(wildcard out/demo/model.onnx))
 
 check: .venv/ready
@@ -30,6 +30,10 @@ format: .venv/ready
 
 clean:
 	rm -rf out .pytest_cache .mypy_cache .ruff_cache
+
+.venv/bench: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[bench]"
+	touch $@
 
 # torch first and by itself: an open range would bring gigabytes of CUDA packages.
 .venv/ready: pyproject.toml constraints.txt

@@ -73,11 +73,16 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
         "--warm-from", help="UTC time from which history is folded in first; the beginning of the lake by default"
     )
     parser.add_argument("--signals-only", action="store_true", help="leave out probabilities and abstentions")
+    parser.add_argument("--raw", metavar="FOLDER", help="replay raw frames from this log; the lake still warms up")
+    parser.add_argument(
+        "--speed", type=float, help="1: as it came; 60: a minute each second; as fast as it can if absent"
+    )
     lake_argument(parser)
 
 
 def _replay(args: Arguments) -> None:
     from squeeze.market.lake import Lake, read_events
+    from squeeze.market.replay import paced, raw_events
     from squeeze.predictor import load
     from squeeze.signals.message import SignalMessage, encode
     from squeeze.stream import Stream, replay
@@ -90,6 +95,15 @@ def _replay(args: Arguments) -> None:
         # What becomes known just at the start is part of the step that closes then, which is printed.
         stream.warm(read_events(lake, market, parse_time(args.warm_from), start_ns), start_ns - 1)
     events = read_events(lake, market, start_ns, until_ns)
+    if args.raw is not None:
+        from squeeze.market.raw_log import RawLog
+
+        venues = {stream.venue for stream in market.streams().values()}
+        events = raw_events(RawLog(args.raw), sorted(venues), market.symbol, start_ns, until_ns)
+    if args.speed is not None:
+        if not args.speed > 0:
+            raise ConfigError(f"--speed: above zero, got {args.speed}")
+        events = paced(events, args.speed)
     for message in replay(stream, events, stream.spec.signal.clock_seconds):
         if not args.signals_only or isinstance(message, SignalMessage):
             sys.stdout.buffer.write(encode(message))
@@ -173,7 +187,7 @@ VERBS = {
 
 def lake_argument(parser: argparse.ArgumentParser) -> None:
     """`--lake`, the same for every verb."""
-    parser.add_argument("--lake", type=Path, default=Path("out/lake"), help="folder of the lake (default: out/lake)")
+    parser.add_argument("--lake", default="out/lake", help="folder or URI of the lake (default: out/lake)")
 
 
 def parse_time(text: str | None) -> int | None:
@@ -243,7 +257,9 @@ def parser() -> argparse.ArgumentParser:
         prog="squeeze", description="Probabilities of liquidation cascades, and the signals they give."
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    found = dict(VERBS)
+    from squeeze.market.verbs import MARKET_VERBS  # which needs this module whole
+
+    found = VERBS | MARKET_VERBS
     for entry in entry_points(group="squeeze.verbs"):
         found[entry.name] = entry.load()
     for name, verb in found.items():

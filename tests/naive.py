@@ -244,3 +244,55 @@ def naive_reach(share: np.ndarray, bin_log: float, sigma: float, distances: tupl
         reached = (2 * NormalDist(0, sigma).cdf(-x) * s for s, x in zip(share[side], middles, strict=True))
         out[side, -1] = math.log(sum(reached) + 1e-5)
     return out
+
+
+def naive_summary(bids: dict[float, float], asks: dict[float, float], depth: int, bin_log: float) -> dict | None:
+    """What a book says by the words of domain.md §4.1 and of `BookSummary`, one level at a time."""
+    if not bids or not asks or max(bids) >= min(asks):
+        return None
+    mid = (max(bids) + min(asks)) / 2
+    near = [(p, s, 0) for p, s in sorted(bids.items(), reverse=True) if mid - p <= 0.05 * mid]
+    near += [(p, s, 1) for p, s in sorted(asks.items()) if p - mid <= 0.05 * mid]
+    last = (min(bids), max(asks)) if depth else (0.0, math.inf)
+    found: dict = {"bid": max(bids), "ask": min(asks), "spread_bps": (min(asks) - max(bids)) / mid * 1e4}
+    bands: list[list[float]] = [[], []]
+    for bps in (10.0, 25.0, 50.0, 100.0, 200.0):
+        low, high = mid * (1 - bps / 1e4), mid * (1 + bps / 1e4)
+        bought = sum(p * s for p, s, side in near if side == 0 and p >= low)
+        sold = sum(p * s for p, s, side in near if side == 1 and p <= high)
+        bands[0].append(math.nan if low < last[0] else bought)
+        bands[1].append(math.nan if high > last[1] else sold)
+    found["bid_depth_usd"], found["ask_depth_usd"] = bands
+    found["imbalance"] = [(b - a) / (b + a) if b + a else math.nan for b, a in zip(*bands, strict=True)]
+    for name, taken_side, sign in (("buy_cost_bps", 1, 1), ("sell_cost_bps", 0, -1)):
+        found[name] = []
+        for usd in (1e4, 1e5, 1e6):
+            left, coins = usd, 0.0
+            for p, s, side in near:
+                if side == taken_side:
+                    spent = min(left, p * s)
+                    left, coins = left - spent, coins + spent / p
+            found[name].append(sign * (usd / coins / mid - 1) * 1e4 if left <= 0 else math.nan)
+    found["first_bin"] = math.floor(math.log(mid) / bin_log) - math.ceil(0.05 / bin_log)
+    count = 2 * math.ceil(0.05 / bin_log) + 1
+    for name, own in (("bids_usd", 0), ("asks_usd", 1)):
+        sums = [0.0] * count
+        for p, s, side in near:
+            at = math.floor(math.log(p) / bin_log) - found["first_bin"]
+            if side == own and 0 <= at < count:
+                sums[at] += p * s
+        for i in range(count):
+            low, high = (math.exp((found["first_bin"] + i + j) * bin_log) for j in (0, 1))
+            if high <= last[0] or low > last[1]:
+                sums[i] = math.nan
+        found[name] = sums
+    return found
+
+
+def naive_flow(trades: list[tuple[float, float, bool]], bin_log: float) -> dict[tuple[int, bool], float]:
+    """Coins by (price bin, whether takers bought), from (price, size, taker buys)."""
+    flow: dict[tuple[int, bool], float] = {}
+    for price, size, buys in trades:
+        key = math.floor(math.log(price) / bin_log), buys
+        flow[key] = flow.get(key, 0.0) + size
+    return flow

@@ -17,7 +17,22 @@ from squeeze.cli import main, parser
 from squeeze.signals.message import AbstainMessage, ProbabilityMessage, decode
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow and what it imports have their own
-VERBS = ("import", "simulate", "build", "train", "evaluate", "export", "replay", "info", "demo", "real")
+VERBS = (
+    "archives",
+    "captures",
+    "lake",
+    "steps",
+    "import",
+    "simulate",
+    "build",
+    "train",
+    "evaluate",
+    "export",
+    "replay",
+    "info",
+    "demo",
+    "real",
+)
 SET = ["--set", "pretrain.patience=1"]
 
 

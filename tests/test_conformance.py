@@ -117,7 +117,7 @@ def records(events, both_sided: bool) -> list[tuple[int, str, dict]]:
         match event:
             case Trade():
                 side = "buy" if event.taker_buys else "sell"
-                fields = {"id": event.trade_id, "price": event.price, "amount": event.size_base, "side": side}
+                fields = {"id": str(event.trade_id), "price": event.price, "amount": event.size_base, "side": side}
                 made.append((event.event_ns, "trade", fields))
             case BookUpdate():
                 sides = {

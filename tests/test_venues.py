@@ -125,20 +125,22 @@ def test_okx_counts_trades_in_contracts():
     events = decode(OKX, okx("trades", okx_trade(), okx_trade(side="sell", sz="727", tradeId="130639475")))
     assert [e.size_base for e in events] == [0.12, 7.27]
     assert [e.taker_buys for e in events] == [True, False]
-    assert [(e.trade_id, e.place) for e in events] == [("130639474", 0), ("130639475", 1)]
+    assert [(str(e.trade_id), e.place) for e in events] == [("130639474", 0), ("130639475", 1)]
     assert {(e.symbol, e.price, e.event_ns) for e in events} == {("BTCUSDT", 42219.9, ns(1630048897897))}
 
 
 def test_an_okx_trade_of_a_contract_without_a_record_is_refused():
     with pytest.raises(FrameError, match="SOL-USDT-SWAP"):
-        decode(OKX, {"arg": {"channel": "trades", "instId": "SOL-USDT-SWAP"}, "data": [okx_trade(instId="SOL-USDT-SWAP")]})
+        decode(
+            OKX, {"arg": {"channel": "trades", "instId": "SOL-USDT-SWAP"}, "data": [okx_trade(instId="SOL-USDT-SWAP")]}
+        )
 
 
 def test_a_binance_taker_sells_where_the_buyer_is_the_maker():
     [sold] = decode(BINANCE, binance_trade(m=True))
     [bought] = decode(BINANCE, binance_trade(m=False))
     assert (sold.taker_buys, bought.taker_buys) == (False, True)
-    assert (sold.price, sold.size_base, sold.trade_id) == (11343.67, 0.467, "173525189")
+    assert (sold.price, sold.size_base, str(sold.trade_id)) == (11343.67, 0.467, "173525189")
     assert sold.event_ns == ns(1596240000519)  # T, not E
 
 
@@ -150,7 +152,7 @@ def test_what_binance_moves_outside_the_book_is_no_trade(kind):
 def test_a_binance_aggregate_is_one_trade_with_the_aggregates_id():
     row = {"e": "aggTrade", "E": 1626992741575, "a": 16599292, "s": "CTKUSDT", "p": "1.01100", "q": "10"}
     [event] = decode(BINANCE, {**row, "f": 23961322, "l": 23961325, "T": 1626992741421, "m": False})
-    assert (event.trade_id, event.price, event.size_base, event.taker_buys) == ("16599292", 1.011, 10.0, True)
+    assert (str(event.trade_id), event.price, event.size_base, event.taker_buys) == ("16599292", 1.011, 10.0, True)
 
 
 # -- Books and quotes --------------------------------------------------------------------------------------------------
@@ -183,7 +185,9 @@ def test_bybits_book_of_depth_one_is_a_quote():
     frame = bybit_book("snapshot", depth=1)
     frame["data"] |= {"b": [["28552.00", "0.047"]], "a": [["28552.10", "25.433"]]}
     shared = {"venue": "bybit", "symbol": "BTCUSDT", "event_ns": ns(1687940967464), "known_at_ns": RECEIVED_NS}
-    assert decode(BYBIT, frame) == [Quote(**shared, bid=28552.0, bid_size_base=0.047, ask=28552.1, ask_size_base=25.433)]
+    assert decode(BYBIT, frame) == [
+        Quote(**shared, bid=28552.0, bid_size_base=0.047, ask=28552.1, ask_size_base=25.433)
+    ]
 
 
 def test_a_side_that_is_missing_from_the_best_quote_is_nan():
@@ -501,10 +505,18 @@ def test_okxs_notice_of_an_upgrade_is_no_error():
 @pytest.mark.parametrize(
     ("adapter", "frame", "request_"),
     [
-        (BYBIT, {"success": False, "ret_msg": "error:handler not found,topic:x", "conn_id": "1", "op": "subscribe"}, ""),
+        (
+            BYBIT,
+            {"success": False, "ret_msg": "error:handler not found,topic:x", "conn_id": "1", "op": "subscribe"},
+            "",
+        ),
         (BYBIT, {"retCode": 10001, "retMsg": "params error", "result": {}, "time": 1}, "/v5/market/funding/history"),
         (OKX, {"event": "error", "code": "60012", "msg": "Invalid request", "connId": "a4d3ae55"}, ""),
-        (OKX, {"code": "51001", "msg": "Instrument ID does not exist", "data": []}, "/api/v5/public/funding-rate-history"),
+        (
+            OKX,
+            {"code": "51001", "msg": "Instrument ID does not exist", "data": []},
+            "/api/v5/public/funding-rate-history",
+        ),
         (BINANCE, {"code": 2, "msg": "Invalid request: unknown variant"}, ""),
         (BINANCE, {"error": {"code": 2, "msg": "Invalid request"}, "id": 1}, ""),
         (BINANCE, {"code": -1121, "msg": "Invalid symbol."}, "/fapi/v1/openInterest?symbol=X"),
@@ -689,7 +701,12 @@ def reordered(value):
 
 def extended(value):
     if isinstance(value, dict):
-        return {"new0": None, **{k: extended(v) for k, v in value.items()}, "new1": {"a": [1, "x", {}]}, "new2": "é\n\\"}
+        return {
+            "new0": None,
+            **{k: extended(v) for k, v in value.items()},
+            "new1": {"a": [1, "x", {}]},
+            "new2": "é\n\\",
+        }
     return [extended(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -43,7 +43,8 @@ class BookSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     first_bin: int
     """Absolute number of the first bin, floor(ln(price) / bin_log)."""
     bids_usd: Amounts
-    """By price bin from `first_bin` on; NaN beyond the lowest level of a limited feed."""
+    """By price bin from `first_bin` on. Bins end where the feed ends, or the window: what lies beyond is not recorded.
+    Of the two outermost a limited feed may cover only a part."""
     asks_usd: Amounts
 
 
@@ -60,8 +61,11 @@ def summarise(book: Book, bin_log: float) -> BookSummary | None:
     ask_prices, ask_usd = _side(book.asks, mid, falling=False)
     bids = tuple(_within(bid_prices, bid_usd, mid * (1 - b / 1e4), limits, below=True) for b in BANDS_BPS)
     asks = tuple(_within(ask_prices, ask_usd, mid * (1 + b / 1e4), limits, below=False) for b in BANDS_BPS)
-    first = math.floor(math.log(mid) / bin_log) - math.ceil(WINDOW_LOG / bin_log)
-    count = 2 * math.ceil(WINDOW_LOG / bin_log) + 1
+    first, last = (
+        math.floor(math.log(min(max(limit, mid * (1 - WINDOW_LOG)), mid * (1 + WINDOW_LOG))) / bin_log)
+        for limit in limits
+    )
+    count = last - first + 1
     return BookSummary(
         event_ns=book.event_ns,
         bid=bid,
@@ -74,8 +78,8 @@ def summarise(book: Book, bin_log: float) -> BookSummary | None:
         sell_cost_bps=tuple(-_cost(bid_prices, bid_usd, usd, mid) for usd in ORDERS_USD),
         bin_log=bin_log,
         first_bin=first,
-        bids_usd=_bins(bid_prices, bid_usd, bin_log, first, count, limits),
-        asks_usd=_bins(ask_prices, ask_usd, bin_log, first, count, limits),
+        bids_usd=_bins(bid_prices, bid_usd, bin_log, first, count),
+        asks_usd=_bins(ask_prices, ask_usd, bin_log, first, count),
     )
 
 
@@ -109,13 +113,8 @@ def _cost(prices: np.ndarray, usd: np.ndarray, order_usd: float, mid: float) -> 
     return (order_usd / coins / mid - 1) * 1e4
 
 
-def _bins(
-    prices: np.ndarray, usd: np.ndarray, bin_log: float, first: int, count: int, limits: tuple[float, float]
-) -> Amounts:
-    """USD by bin; bins that lie wholly beyond the last level of a limited feed are NaN."""
+def _bins(prices: np.ndarray, usd: np.ndarray, bin_log: float, first: int, count: int) -> Amounts:
+    """USD by bin, for levels that lie in one of them."""
     bins = np.floor(np.log(prices) / bin_log).astype(np.int64) - first
     inside = (bins >= 0) & (bins < count)
-    sums = np.bincount(bins[inside], weights=usd[inside], minlength=count)
-    edges = np.exp((first + np.arange(count + 1)) * bin_log)
-    sums[(edges[1:] <= limits[0]) | (edges[:-1] > limits[1])] = math.nan
-    return tuple(sums.tolist())
+    return tuple(np.bincount(bins[inside], weights=usd[inside], minlength=count).tolist())

@@ -128,8 +128,8 @@ class Trade(Event, tag="trade", frozen=True, kw_only=True, gc=False):
     price: float
     size_base: float
     taker_buys: bool
-    trade_id: str = ""
-    """The venue's; it serves to drop repeats and is not kept in the lake."""
+    trade_id: str | int = ""
+    """As the venue writes it; it serves to drop repeats and is not kept in the lake."""
     place: int = 0
     """Number within its frame, so that trades known at once keep their order."""
 

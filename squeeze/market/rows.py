@@ -94,7 +94,7 @@ def schema_of(kind: str) -> dict[str, np.dtype]:
     fields = {f.name: f.type for f in msgspec.structs.fields(event) if f.name not in Event.__struct_fields__}
     ordered = sorted(fields, key=lambda name: name != "place")  # `place` orders rows that were known at once
     fixed = _constants(kind)
-    return base | {n: part if fields[n] is float else whole for n in ordered if n not in fixed and fields[n] is not str}
+    return base | {n: part if fields[n] is float else whole for n in ordered if n not in fixed and n != "trade_id"}
 
 
 def columns_of(kind: str, events: Sequence[AnyEvent]) -> Columns:

@@ -50,7 +50,6 @@ class StepBuilder:
         self.bin_log = bin_log
         self.counts: Counter[str] = Counter()
         self._closed_ns: int | None = None
-        self._taken_ns = 0
         self._open_until_ns = 0
         """Close of the running step: what is known by then can be added up at once."""
         self._pending: list[AnyEvent] = []
@@ -69,16 +68,12 @@ class StepBuilder:
         tally = self._tallies.get(event.venue)
         if tally is None:
             tally = self._tallies[event.venue] = Tally(event.venue, self.length_ns, self.bin_log, self.counts)
-        if event.known_at_ns > self._taken_ns:
-            self._taken_ns = event.known_at_ns
         tally.take(event)
 
     def close(self, close_ns: int) -> Step:
         """The step that closes at `close_ns`, from all events known by then and not used before."""
-        if self._closed_ns is not None and close_ns <= self._closed_ns:
-            raise StepError(f"a step at {close_ns} cannot follow one at {self._closed_ns}")
-        if close_ns < self._taken_ns:
-            raise StepError(f"a step at {close_ns} comes before what is in it, known at {self._taken_ns}")
+        if self._closed_ns is not None and close_ns < self._open_until_ns:
+            raise StepError(f"a step of {self.length_ns} ns at {close_ns} cannot follow one at {self._closed_ns}")
         waiting = self._pending
         self._pending = []
         for event in sorted(waiting, key=_known_at):
@@ -104,7 +99,6 @@ class StepBuilder:
         """What the builder remembers, in plain types."""
         return {
             "closed_ns": self._closed_ns,
-            "taken_ns": self._taken_ns,
             "open_until_ns": self._open_until_ns,
             "counts": dict(self.counts),
             "pending": msgspec.to_builtins(self._pending),
@@ -114,7 +108,7 @@ class StepBuilder:
     def restore(self, snapshot: dict[str, Any]) -> None:
         """Go on from a snapshot."""
         self._closed_ns = snapshot["closed_ns"]
-        self._taken_ns, self._open_until_ns = snapshot["taken_ns"], snapshot["open_until_ns"]
+        self._open_until_ns = snapshot["open_until_ns"]
         self.counts = Counter(snapshot["counts"])
         self._pending = msgspec.convert(snapshot["pending"], list[AnyEvent])
         self._tallies = {}

@@ -10,6 +10,8 @@ Apart from `steps`, which keeps the clock and the venues. What a step takes of l
 """
 
 from collections import Counter
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import msgspec
@@ -37,7 +39,6 @@ from squeeze.market.events import (
     Quote,
     Trade,
 )
-
 
 FOLD = 4096
 """Trades put by before they are added up; bounds what an hour's step of a busy market holds."""
@@ -186,34 +187,42 @@ class Tally:
         if not trades:
             return
         self.heard = True
-        lag_ns = np.array([t.known_at_ns - t.event_ns for t in trades])
-        quality = np.array([t.quality for t in trades])
-        late, off_book = lag_ns > self.late_ns, (quality & Quality.OFF_BOOK) != 0
-        self.counts["late"] += int(late.sum())
-        used = ~(late | off_book)
-        if not used.any():
+        trades = self._usable(trades)
+        count = len(trades)
+        if not count:
             return
-        self.quality |= int(np.bitwise_or.reduce(quality[used]))
-        prices, sizes = np.array([t.price for t in trades])[used], np.array([t.size_base for t in trades])[used]
-        event_ns = np.array([t.event_ns for t in trades])[used]
-        self._add_flow(prices, sizes, np.array([t.taker_buys for t in trades])[used])
+        event_ns = np.fromiter([t.event_ns for t in trades], np.int64, count)
+        prices = np.fromiter([t.price for t in trades], np.float64, count)
+        sizes = np.fromiter([t.size_base if t.taker_buys else -t.size_base for t in trades], np.float64, count)
+        self._add_flow(prices, sizes)
         before = np.maximum.accumulate(event_ns)
         if self.last is not None:
             before = np.maximum(before, self.last.last_ns)
         self.counts["out_of_order"] += int((event_ns < before).sum())
-        order = np.argsort(event_ns, kind="stable")
-        first, newest = int(order[0]), int(order[-1])
+        first, newest = int(event_ns.argmin()), count - 1 - int(event_ns[::-1].argmax())
         ran = Running(
             float(prices[first]), float(prices.max()), float(prices.min()), float(prices[newest]),
             int(event_ns[first]), int(event_ns[newest]),
         )  # fmt: skip
         self.last = ran if self.last is None else self.last.extended(ran)
 
-    def _add_flow(self, prices: np.ndarray, sizes: np.ndarray, bought: np.ndarray) -> None:
+    def _usable(self, trades: list[Trade]) -> list[Trade]:
+        """Without block trades and late ones; what else is wrong with them is noted."""
+        flags = [t.quality for t in trades if t.quality]
+        if flags:
+            trades = [t for t in trades if not t.quality & Quality.OFF_BOOK]
+            self.quality |= reduce(or_, flags) & ~Quality.OFF_BOOK
+        late_ns = self.late_ns
+        usable = [t for t in trades if t.known_at_ns - t.event_ns <= late_ns]
+        self.counts["late"] += len(trades) - len(usable)
+        return usable
+
+    def _add_flow(self, prices: np.ndarray, sizes: np.ndarray) -> None:
+        """Add sizes, of sales below zero, to the bins of their prices."""
         bins = np.floor(np.log(prices) / self.bin_log).astype(np.int64)
         first = int(bins.min())
-        buys = np.bincount(bins - first, sizes * bought)
-        sells = np.bincount(bins - first, sizes * ~bought)
+        buys = np.bincount(bins - first, np.maximum(sizes, 0.0))
+        sells = np.bincount(bins - first, np.maximum(-sizes, 0.0))
         for at in np.flatnonzero(buys + sells).tolist():
             had = self.flow.get(first + at, (0.0, 0.0))
             self.flow[first + at] = had[0] + float(buys[at]), had[1] + float(sells[at])

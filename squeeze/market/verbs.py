@@ -1,13 +1,15 @@
-"""The verb that looks after a lake: `squeeze lake check | compact | repair | build`.
+"""The verbs of recorded markets: `squeeze lake`, `squeeze archives`, `squeeze steps`.
 
 Importing this imports nothing heavy: each action does so when it runs.
 """
 
 import argparse
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from squeeze.cli import Arguments, Verb, iso, lake_argument, show, telling
+from squeeze.cli import Arguments, Verb, iso, lake_argument, parse_time, show, telling
 from squeeze.errors import ConfigError, LakeError
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 SHOWN_FAULTS = 20
 
 
-def _arguments(parser: argparse.ArgumentParser) -> None:
+def _lake_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "action",
         choices=list(ACTIONS),
@@ -30,7 +32,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--raw", metavar="FOLDER", help="the raw log: build reads it, repair mends it too")
 
 
-def _run(args: Arguments) -> None:
+def _lake(args: Arguments) -> None:
     ACTIONS[args.action](args)
 
 
@@ -141,9 +143,118 @@ def _build(args: Arguments) -> None:
 
 ACTIONS = {"check": _check, "compact": _compact, "repair": _repair, "build": _build}
 
-LAKE = Verb(
-    "check, compact, repair or build the lake",
-    "squeeze lake check --lake out/lake",
-    _arguments,
-    _run,
-)
+
+def _archives_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="as published, with NAME.CHECKSUM beside it"
+    )
+    parser.add_argument("--spot", action="store_true", help="Binance's files are of spot: SYMBOL-SPOT in the lake")
+    parser.add_argument("--kind", help="what a name leaves open: markPriceKlines, trades, liquidations")
+    parser.add_argument("--native-amounts", action="store_true", help="take Tardis' sizes as the exchange counts them")
+    lake_argument(parser)
+
+
+def _archives(args: Arguments) -> None:
+    from squeeze.market.archives import import_archives
+    from squeeze.market.lake import Lake
+
+    with telling() as tell:
+        done = import_archives(
+            args.files, Lake(args.lake), tell, kind=args.kind, spot=args.spot, native_amounts=args.native_amounts
+        )
+    rows = [
+        {"file": a.file, "kind": a.kind, "venue": a.venue, "symbol": a.symbol, "from": iso(a.first_ns)}
+        | {"to": iso(a.last_ns), "new": a.written.rows_new, "same": a.written.rows_same, "kept": a.written.rows_kept}
+        | {"skipped": a.skipped, "checksum": a.checksum}
+        for a in done
+    ]
+    kept = any(a.written.rows_kept for a in done)
+    show(args, rows, "kept: the lake already held another value for that time, and kept it" if kept else "")
+
+
+def _captures_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, help="a capture of cryptofeed (.jsonl.zst) or hftbacktest (.gz)")
+    parser.add_argument("--venue", required=True, help="whose frames they are: binance, bybit or okx")
+    parser.add_argument("--raw", metavar="FOLDER", default="out/raw", help="the raw log (default: out/raw)")
+    parser.add_argument("--symbol", default="", help="of whose book a snapshot is that does not say so")
+    parser.add_argument("--address", default="", help="only connections whose address holds this: v5/public/linear")
+
+
+def _captures(args: Arguments) -> None:
+    from squeeze.market.captures import import_capture
+    from squeeze.market.raw_log import RawLog
+
+    done = import_capture(args.file, RawLog(args.raw), args.venue, args.symbol, args.address)
+    skipped = ", ".join(f"{count} {what}" for what, count in sorted(done.skipped.items()))
+    show(args, [{"file": args.file.name, "frames": done.frames, "answers": done.answers, "skipped": skipped}])
+
+
+def _steps_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("symbol", help="as the lake calls it, such as BTCUSDT")
+    parser.add_argument("--length", default="1m", help="length of a step: 1s to 1h (default: 1m)")
+    parser.add_argument("--venue", action="append", help="only this venue; may be given again (default: all there are)")
+    parser.add_argument("--from", dest="start", help="UTC time of the first event; the beginning by default")
+    parser.add_argument("--until", help="UTC time at which to stop; the end by default")
+    parser.add_argument("--raw", metavar="FOLDER", help="read the raw log here, not the lake")
+    parser.add_argument(
+        "--speed", type=float, help="1: as it came; 60: a minute each second; as fast as it can if absent"
+    )
+    lake_argument(parser)
+
+
+def _steps(args: Arguments) -> None:
+    import msgspec
+
+    from squeeze.market.events import HOUR_NS, SECOND_NS
+    from squeeze.market.lake import Lake
+    from squeeze.market.mapping import duration_ns
+    from squeeze.market.raw_log import RawLog
+    from squeeze.market.replay import lake_events, paced, raw_events, venues_of
+    from squeeze.market.steps import steps
+
+    try:
+        length_ns = duration_ns(args.length)
+    except ValueError as error:
+        raise ConfigError(f"--length: {error}") from None
+    if not SECOND_NS <= length_ns <= HOUR_NS or 86_400 * SECOND_NS % length_ns:
+        raise ConfigError(f"--length: from 1s to 1h, and a part of a day, got {args.length}")
+    if args.speed is not None and not args.speed > 0:
+        raise ConfigError(f"--speed: above zero, got {args.speed}")
+    start_ns, end_ns = parse_time(args.start), parse_time(args.until)
+    if args.raw is not None:
+        raw = RawLog(args.raw)
+        events = raw_events(raw, args.venue or raw.venues(), args.symbol, start_ns, end_ns)
+    else:
+        lake = Lake(args.lake)
+        events = lake_events(lake, args.venue or venues_of(lake, args.symbol), args.symbol, start_ns, end_ns)
+    for step in steps(events if args.speed is None else paced(events, args.speed), args.symbol, length_ns):
+        sys.stdout.buffer.write(msgspec.json.encode(step) + b"\n")
+    sys.stdout.buffer.flush()
+
+
+MARKET_VERBS = {
+    "archives": Verb(
+        "read exchanges' and Tardis' published files into the lake",
+        "squeeze archives BTCUSDT-aggTrades-2025-11.zip --lake out/lake",
+        _archives_arguments,
+        _archives,
+    ),
+    "captures": Verb(
+        "read another recorder's session into the raw log",
+        "squeeze captures BYBIT.jsonl.zst --venue bybit --address v5/public/linear",
+        _captures_arguments,
+        _captures,
+    ),
+    "lake": Verb(
+        "check, compact, repair or build the lake",
+        "squeeze lake check --lake out/lake",
+        _lake_arguments,
+        _lake,
+    ),
+    "steps": Verb(
+        "recorded events as steps, a line of JSON each",
+        "squeeze steps BTCUSDT --raw out/raw --length 1s",
+        _steps_arguments,
+        _steps,
+    ),
+}

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from squeeze.errors import VenueRefused
+from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.events import (
     AnyEvent,
     BookUpdate,
@@ -23,7 +24,6 @@ from squeeze.market.events import (
     Quote,
     Trade,
 )
-from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.venues.wire import (
     MS,
     NOTHING,
@@ -32,13 +32,13 @@ from squeeze.market.venues.wire import (
     Id,
     Level,
     Ms,
+    Names,
     Poll,
     Px,
     Rate,
     Sz,
     Wire,
     batches,
-    checked_name,
     decoder,
     query,
     refuse,
@@ -51,6 +51,7 @@ STREAMS = {"public": ("depth@100ms", "bookTicker"), "market": ("aggTrade", "mark
 STREAMS_PER_CONNECTION = 200
 """The limit is 1,024 streams; fewer make a lost connection a smaller hole."""
 REST = "https://fapi.binance.com"
+NAMES = Names()
 
 
 class FillWire(Wire, tag_field="e", tag="trade"):
@@ -201,7 +202,7 @@ class Binance:
                 return _answer(frame, received_ns, request)
             message: Message | None
             try:
-                message = COMBINED(frame).data if frame[:4] != b'{"e"' else SINGLE(frame)
+                message = COMBINED(frame).data
             except msgspec.DecodeError:
                 message = _uncommon(frame)
             return [] if message is None else EVENTS[type(message)](message, received_ns)
@@ -230,7 +231,7 @@ class Binance:
 
 
 def _uncommon(frame: bytes) -> Message | None:
-    """The message of a frame whose keys come in another order or are empty; None for what is not read."""
+    """The message of a frame that is not wrapped, or has empty fields; None for what is not read."""
     outer = OTHER(frame)
     if bytes(outer.error) or (outer.code or 0) < 0:
         said = bytes(outer.error).decode(errors="replace") or f"{outer.code} {outer.msg}"
@@ -243,8 +244,8 @@ def _uncommon(frame: bytes) -> Message | None:
 def _trade(m: AggregateWire, known_at_ns: int) -> list[AnyEvent]:
     return [
         Trade(
-            venue=VENUE, symbol=checked_name(m.s), event_ns=m.T * MS, known_at_ns=known_at_ns,
-            price=m.p, size_base=m.q, taker_buys=not m.m, trade_id=str(m.a),
+            venue=VENUE, symbol=NAMES[m.s], event_ns=m.T * MS, known_at_ns=known_at_ns,
+            price=m.p, size_base=m.q, taker_buys=not m.m, trade_id=m.a,
         )
     ]  # fmt: skip
 
@@ -256,8 +257,8 @@ def _fill(m: FillWire, known_at_ns: int) -> list[AnyEvent]:
         raise ValueError(f"a trade at the price {m.p}")
     return [
         Trade(
-            venue=VENUE, symbol=checked_name(m.s), event_ns=m.T * MS, known_at_ns=known_at_ns,
-            price=m.p, size_base=m.q, taker_buys=not m.m, trade_id=str(m.t),
+            venue=VENUE, symbol=NAMES[m.s], event_ns=m.T * MS, known_at_ns=known_at_ns,
+            price=m.p, size_base=m.q, taker_buys=not m.m, trade_id=m.t,
         )
     ]  # fmt: skip
 
@@ -265,7 +266,7 @@ def _fill(m: FillWire, known_at_ns: int) -> list[AnyEvent]:
 def _quote(m: QuoteWire, known_at_ns: int) -> list[AnyEvent]:
     return [
         Quote(
-            venue=VENUE, symbol=checked_name(m.s), event_ns=m.T * MS, known_at_ns=known_at_ns,
+            venue=VENUE, symbol=NAMES[m.s], event_ns=m.T * MS, known_at_ns=known_at_ns,
             bid=m.b, bid_size_base=m.B, ask=m.a, ask_size_base=m.A,
         )
     ]  # fmt: skip
@@ -274,7 +275,7 @@ def _quote(m: QuoteWire, known_at_ns: int) -> list[AnyEvent]:
 def _depth(m: DepthWire, known_at_ns: int) -> list[AnyEvent]:
     return [
         BookUpdate(
-            venue=VENUE, symbol=checked_name(m.s), event_ns=m.T * MS, known_at_ns=known_at_ns, is_snapshot=False,
+            venue=VENUE, symbol=NAMES[m.s], event_ns=m.T * MS, known_at_ns=known_at_ns, is_snapshot=False,
             bids=m.b, asks=m.a, first_id=m.U, last_id=m.u, previous_id=m.pu,
         )
     ]  # fmt: skip
@@ -283,7 +284,7 @@ def _depth(m: DepthWire, known_at_ns: int) -> list[AnyEvent]:
 def _mark(m: MarkWire, known_at_ns: int) -> list[AnyEvent]:
     common: dict[str, Any] = {
         "venue": VENUE,
-        "symbol": checked_name(m.s),
+        "symbol": NAMES[m.s],
         "event_ns": m.E * MS,
         "known_at_ns": known_at_ns,
     }
@@ -298,7 +299,7 @@ def _mark(m: MarkWire, known_at_ns: int) -> list[AnyEvent]:
 def _last(m: DayTickerWire, known_at_ns: int) -> list[AnyEvent]:
     return [
         Price(
-            venue=VENUE, symbol=checked_name(m.s), event_ns=m.E * MS, known_at_ns=known_at_ns, price=m.c, of="last"
+            venue=VENUE, symbol=NAMES[m.s], event_ns=m.E * MS, known_at_ns=known_at_ns, price=m.c, of="last"
         )
     ]  # fmt: skip
 
@@ -310,7 +311,7 @@ def _liquidation(m: ForceOrderWire, known_at_ns: int) -> list[AnyEvent]:
     price = o.ap or o.p
     return [
         Liquidation(
-            venue=VENUE, symbol=checked_name(o.s), event_ns=o.T * MS, known_at_ns=known_at_ns,
+            venue=VENUE, symbol=NAMES[o.s], event_ns=o.T * MS, known_at_ns=known_at_ns,
             quality=int(CONVENTIONS[VENUE].completeness), side=SIDES[o.S], usd=o.z * price, size_base=o.z, price=price,
         )
     ]  # fmt: skip
@@ -329,7 +330,7 @@ def _answer(frame: bytes, known_at_ns: int, request: str) -> list[AnyEvent]:
 
 
 def _book_answer(frame: bytes, known_at_ns: int, request: str) -> list[AnyEvent]:
-    book, symbol = DEPTH_ANSWER(frame), checked_name(query(request, "symbol"))
+    book, symbol = DEPTH_ANSWER(frame), NAMES[query(request, "symbol")]
     return [
         BookUpdate(
             venue=VENUE, symbol=symbol, event_ns=book.T * MS, known_at_ns=known_at_ns, is_snapshot=True,
@@ -342,7 +343,7 @@ def _interest_answer(frame: bytes, known_at_ns: int, request: str) -> list[AnyEv
     row = INTEREST_ANSWER(frame)
     return [
         OpenInterest(
-            venue=VENUE, symbol=checked_name(row.symbol), event_ns=row.time * MS, known_at_ns=known_at_ns,
+            venue=VENUE, symbol=NAMES[row.symbol], event_ns=row.time * MS, known_at_ns=known_at_ns,
             open_interest_base=row.openInterest,
         )
     ]  # fmt: skip
@@ -351,7 +352,7 @@ def _interest_answer(frame: bytes, known_at_ns: int, request: str) -> list[AnyEv
 def _interest_rows(frame: bytes, known_at_ns: int, request: str) -> list[AnyEvent]:
     return [
         OpenInterest(
-            venue=VENUE, symbol=checked_name(row.symbol), event_ns=row.timestamp * MS, known_at_ns=known_at_ns,
+            venue=VENUE, symbol=NAMES[row.symbol], event_ns=row.timestamp * MS, known_at_ns=known_at_ns,
             open_interest_base=row.sumOpenInterest,
         )
         for row in INTEREST_ROWS(frame)
@@ -361,7 +362,7 @@ def _interest_rows(frame: bytes, known_at_ns: int, request: str) -> list[AnyEven
 def _funding_rows(frame: bytes, known_at_ns: int, request: str) -> list[AnyEvent]:
     return [
         Funding(
-            venue=VENUE, symbol=checked_name(row.symbol), event_ns=row.fundingTime * MS, known_at_ns=known_at_ns,
+            venue=VENUE, symbol=NAMES[row.symbol], event_ns=row.fundingTime * MS, known_at_ns=known_at_ns,
             funding_rate=row.fundingRate,
         )
         for row in FUNDING_ROWS(frame)

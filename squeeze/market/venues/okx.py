@@ -6,12 +6,13 @@ details an entry, and says that it is not the total.
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from squeeze.errors import DataError, VenueRefused
+from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.events import (
     HOUR_NS,
     NAN,
@@ -27,20 +28,19 @@ from squeeze.market.events import (
     Trade,
 )
 from squeeze.market.instruments import Instrument, Instruments, native, ours
-from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.venues.wire import (
     MS,
     Connection,
     Decode,
     Id,
     Ms,
+    Names,
     Poll,
     Px,
     Rate,
     Sz,
     Wire,
     batches,
-    checked_name,
     decoder,
     query,
     refuse,
@@ -51,6 +51,7 @@ VENUE = "okx"
 SIDES = CONVENTIONS[VENUE].sides
 PUBLIC = "wss://ws.okx.com:8443/ws/v5/public"
 REST = "https://www.okx.com"
+SYMBOLS = Names(partial(ours, VENUE))
 CHANNELS = ("trades", "books", "mark-price", "open-interest", "funding-rate")
 SYMBOLS_PER_CONNECTION = 25
 """OKX advises fewer than 30 book channels a connection."""
@@ -271,7 +272,7 @@ class Okx:
             raise VenueRefused(f"{VENUE}: {other.code} {other.msg}, to {request[:120]}")
         path = request.partition("?")[0]
         if path == "/api/v5/rubik/stat/contracts/open-interest-history":
-            symbol = _symbol(query(request, "instId"))
+            symbol = SYMBOLS[query(request, "instId")]
             return [
                 OpenInterest(
                     venue=VENUE, symbol=symbol, event_ns=row.ts * MS, known_at_ns=known_at_ns,
@@ -282,7 +283,7 @@ class Okx:
         if path == "/api/v5/public/funding-rate-history":
             return [
                 Funding(
-                    venue=VENUE, symbol=_symbol(row.instId), event_ns=row.fundingTime * MS, known_at_ns=known_at_ns,
+                    venue=VENUE, symbol=SYMBOLS[row.instId], event_ns=row.fundingTime * MS, known_at_ns=known_at_ns,
                     funding_rate=row.fundingRate if row.realizedRate is None else row.realizedRate,
                 )
                 for row in SETTLED(without_empty(frame)).data
@@ -297,11 +298,6 @@ def pair(symbol: str) -> str:
     'BTC-USDT'
     """
     return native(VENUE, symbol).removesuffix("-SWAP")
-
-
-@lru_cache(maxsize=4096)
-def _symbol(name: str) -> str:
-    return ours(VENUE, checked_name(name))
 
 
 def _channel(frame: bytes) -> str:
@@ -320,7 +316,7 @@ def _of(push: Push[Any], name: str) -> str:
     """Our symbol of a row, which must be the one that was subscribed to, if it was one."""
     if push.arg.instId and name != push.arg.instId:
         raise ValueError(f"a row of {name} under {push.arg.instId}")
-    return _symbol(name)
+    return SYMBOLS[name]
 
 
 def _trades(okx: Okx, push: Push[FillWire], known_at_ns: int) -> list[AnyEvent]:
@@ -339,7 +335,7 @@ def _books(okx: Okx, push: Push[LevelsWire], known_at_ns: int) -> list[AnyEvent]
     contract = okx.contract(name, known_at_ns)
     return [
         BookUpdate(
-            venue=VENUE, symbol=_symbol(name), event_ns=x.ts * MS, known_at_ns=known_at_ns,
+            venue=VENUE, symbol=SYMBOLS[name], event_ns=x.ts * MS, known_at_ns=known_at_ns,
             is_snapshot=push.action == "snapshot", bids=_levels(contract, x.bids), asks=_levels(contract, x.asks),
             last_id=x.seqId, previous_id=x.prevSeqId, depth=DEPTHS[channel],
         )
@@ -358,7 +354,7 @@ def _best(okx: Okx, push: Push[LevelsWire], known_at_ns: int) -> list[AnyEvent]:
         (bid, bid_size), (ask, ask_size) = (levels[0][:2] if levels else (NAN, NAN) for levels in (x.bids, x.asks))
         events.append(
             Quote(
-                venue=VENUE, symbol=_symbol(name), event_ns=x.ts * MS, known_at_ns=known_at_ns,
+                venue=VENUE, symbol=SYMBOLS[name], event_ns=x.ts * MS, known_at_ns=known_at_ns,
                 bid=bid, bid_size_base=okx._base(name, bid_size, bid, known_at_ns),
                 ask=ask, ask_size_base=okx._base(name, ask_size, ask, known_at_ns),
             )
