@@ -4,6 +4,9 @@
 shares no code with the adapters, and was written from what the exchanges document. `judge` holds the two together.
 """
 
+import gzip
+import io
+import itertools
 import json
 import math
 import random
@@ -11,8 +14,10 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
+from pathlib import Path
 
 import msgspec
+import zstandard
 
 from squeeze.errors import FrameError
 from squeeze.market.events import DAY_NS, Quality
@@ -142,7 +147,7 @@ def number_of(value) -> int:
 
 
 def code(value) -> int:
-    return whole(value, -(1 << 63), 1 << 63)
+    return whole(value, -(10**60), 10**60)
 
 
 def text(value) -> str:
@@ -197,7 +202,7 @@ def given(row, key, kind, default):
 
 def boolean(value) -> bool:
     """True or false, also as 1 or 0, or in words."""
-    if isinstance(value, Decimal) and str(value) in ("0", "1"):
+    if isinstance(value, Decimal) and str(value) in ("0", "-0", "1"):
         return value == 1
     if isinstance(value, str):
         return one_of(value.lower(), {"true": True, "1": True, "false": False, "0": False})
@@ -211,6 +216,10 @@ def identity(row, key) -> str:
     if row.get(key) == "":
         raise EitherWayError(f"an empty {key}")
     return text(get(row, key))
+
+
+OLD_FIELDS = ("updatedTime", "symbol", "side", "size", "price")
+"""Of Bybit's retired `liquidation` topic."""
 
 
 class Oracle:
@@ -273,6 +282,13 @@ class Oracle:
             if not frame.get("topic"):
                 raise RefusedError
             raise EitherWayError("a topic, and an error")
+        if "d" in frame and (not topic or topic.startswith("liquid")):
+            if topic or "data" in frame:
+                raise EitherWayError("a list of recorded liquidations, and more")
+            return [
+                self._bybit_liquidation(row, OLD_FIELDS, k, name(get(row, "symbol")), retired=True)
+                for k, row in enumerate(rows(frame["d"]))
+            ]
         channel, _, rest = topic.partition(".")
         match channel:
             case "publicTrade":
@@ -286,8 +302,7 @@ class Oracle:
                 data = rows(get(frame, "data"))
                 return [self._bybit_liquidation(row, fields, k, rest) for k, row in enumerate(data)]
             case "liquidation":
-                fields = ("updatedTime", "symbol", "side", "size", "price")
-                return [self._bybit_liquidation(get(frame, "data"), fields, 0, rest, retired=True)]
+                return [self._bybit_liquidation(get(frame, "data"), OLD_FIELDS, 0, rest, retired=True)]
         return []
 
     @staticmethod
@@ -370,9 +385,9 @@ class Oracle:
         if frame.get("arg") is None:
             return []
         arg = frame["arg"]
-        channel, native = text(get(arg, "channel", "")), given(arg, "instId", text, "")
-        if "channel" not in arg or arg["channel"] is None:
+        if not isinstance(arg, dict) or arg.get("channel") is None:
             raise UnreadableError("a message of no channel")
+        channel = text(arg["channel"])
         data = get(frame, "data", [])
         read = {
             "trades": self._okx_trade,
@@ -386,6 +401,7 @@ class Oracle:
         books = channel in ("books", "books5", "bbo-tbt", "books-l2-tbt", "books50-l2-tbt")
         if read is None and not books and channel != "liquidation-orders":
             return []
+        native = given(arg, "instId", text, "")
         rows(get(frame, "data"))
         given(frame, "action", lambda word: one_of(word, {"snapshot": True, "update": False}), None)
         if books:
@@ -538,20 +554,22 @@ class Oracle:
         if event == "forceOrder":
             order = get(row, "o")
             side, p, v = one_of(get(order, "S"), {"SELL": 0, "BUY": 1}), size(get(order, "ap")), size(get(order, "z"))
-            symbol, at, limit = name(get(order, "s")), ns(get(order, "T")), price(get(order, "p"))
+            symbol, at, limit = given(order, "s", text, None), ns(get(order, "T")), price(get(order, "p"))
+            if symbol is None:
+                raise UnreadableError("a liquidation of what?")
             if given(order, "st", code, 1) != 1 or not v:
                 return []
-            return [self._liquidation(symbol, at, 0, side, p or limit, v, Quality.SAMPLED)]
+            return [self._liquidation(name(symbol), at, 0, side, p or limit, v, Quality.SAMPLED)]
         return []
 
     def _binance_trade(self, row, event) -> list[Said]:
         maker_buys = boolean(get(row, "m"))
         number = number_of(get(row, "a" if event == "aggTrade" else "t"))
-        symbol, at, v = name(get(row, "s")), ns(get(row, "T")), size(get(row, "q"))
+        symbol, at, v = text(row.get("s")), ns(get(row, "T")), size(get(row, "q"))
         size(get(row, "p"))
         if event == "trade" and given(row, "X", text, "MARKET") != "MARKET":
             return []
-        return [self._trade(symbol, at, 0, price(get(row, "p")), v, not maker_buys, str(number))]
+        return [self._trade(name(symbol), at, 0, price(get(row, "p")), v, not maker_buys, str(number))]
 
     def _binance_mark(self, row) -> list[Said]:
         symbol, at = name(get(row, "s")), ns(get(row, "E"))
@@ -585,8 +603,8 @@ class Oracle:
 
 # -- Good frames -------------------------------------------------------------------------------------------------------
 
-CONTRACTS = {"BTC-USDT-SWAP": 100.0, "DOT-USDT-SWAP": 1.0}
-"""OKX contracts per base coin."""
+CONTRACTS = {"BTC-USDT-SWAP": 100.0, "DOT-USDT-SWAP": 1.0, "ADA-USDT-211224": 10.0, "LTC-USDT-220624": 2.0}
+"""OKX contracts per base coin; those of the dated futures are made up."""
 
 Good = tuple[bytes, str]
 """A frame, and the request it answers (empty for a websocket's)."""
@@ -885,7 +903,7 @@ class Spoiler:
     def _pad(self, frame, spans):
         start, end = self._pick(spans) if spans else (0, 0)
         blank = self._pick((b" ", b"\n", b"\t", b"\r\n", b"\0", b"\xef\xbb\xbf", b"/**/"))
-        at = self._pick((start, end))
+        at = self._pick((start, end, 0, len(frame)))
         return frame[:at] + blank + frame[at:]
 
 
@@ -898,19 +916,22 @@ class Verdict:
 
     counts: Counter[str] = field(default_factory=Counter)
     violations: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     examples: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def violation(self, kind: str, frame: bytes, reason: object, detail: object = "") -> None:
         self.violations[kind] += 1
-        alike = re.sub(r"[0-9]+|'[^']*'|under .*", "#", str(reason).partition(", in {")[0])
+        alike = re.sub(r"no JSON.*|[0-9]+|'[^']*'|\S+ under .*", "#", str(reason).partition(", in {")[0])
+        self.reasons[kind, alike[:100]] += 1
         if len(self.examples) < 60:
             found = f"{frame[:600]!r}\n      {str(reason)[:200]}  {str(detail)[:600]}"
-            self.examples.setdefault((kind, alike[:120]), found)
+            self.examples.setdefault((kind, alike[:100]), found)
 
     def __str__(self) -> str:
         told = [f"{name} {n:,}" for name, n in sorted(self.counts.items())]
         told += [f"VIOLATIONS {sum(self.violations.values()):,}", *(f"{k} {n:,}" for k, n in self.violations.items())]
-        return "\n".join([", ".join(told), *(f"  {kind}: {found}" for (kind, _), found in self.examples.items())])
+        found = [f"  {self.reasons[key]:,} × {key[0]}: {example}" for key, example in self.examples.items()]
+        return "\n".join([", ".join(told), *found])
 
 
 LONE_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -959,3 +980,55 @@ def judge(adapter, oracle: Oracle, frame: bytes, request: str, verdict: Verdict)
     got = [said(event) for event in events]
     if got != stated:
         verdict.violation("SAYS ANOTHER THING", frame, "", f"{got} | stated {stated}")
+
+
+# -- Real frames -------------------------------------------------------------------------------------------------------
+
+LONGEST = 1_200
+"""Of a real frame in bytes; a long book would take all the time."""
+
+
+def recorded(data: Path) -> dict[str, list[Good]]:
+    """Real frames in scope, a few of each channel: from the captures and the collected frames."""
+    found: dict[str, dict[str, list[Good]]] = {"bybit": {}, "okx": {}, "binance": {}}
+
+    def keep(venue: str, frame: bytes, most: int = 6) -> None:
+        message = json.loads(frame)
+        channel = message.get("topic") or message.get("stream") or str(message.get("arg")) or message.get("e", "")
+        kept = found[venue].setdefault(channel + message.get("type", message.get("action", "")), [])
+        if len(frame) <= LONGEST and len(kept) < most:
+            kept.append((frame, ""))
+
+    for row in map(json.loads, (data / "frames" / "normalised.jsonl").read_text().splitlines()):
+        venue = {"bybit": "bybit", "okex-swap": "okx", "okex-futures": "okx"}.get(row["exchange"], "binance")
+        if "table" not in row["message"] and (venue != "bybit" or "ts" in row["message"]):
+            keep(venue, json.dumps(row["message"], separators=(",", ":")).encode())
+    for row in map(json.loads, (data / "frames" / "liquidations_live.jsonl").read_text().splitlines()):
+        keep(row["venue"].partition("-")[0], row["raw"].encode(), most=20)
+    for file, venue in (("BYBIT", "bybit"), ("BINANCE_FUTURES", "binance")):
+        with (data / "captures" / f"{file}.jsonl.zst").open("rb") as opened:
+            for line in io.TextIOWrapper(zstandard.ZstdDecompressor().stream_reader(opened), encoding="utf-8"):
+                row = json.loads(line)
+                if row["t"] == "recv" and row["conn"] not in ("BYBIT.ws.3",):  # spot
+                    keep(venue, row["data"].encode())
+    with gzip.open(data / "captures" / "binance_usdm_btcusdt_20240808.gz") as opened:
+        for line in itertools.islice(opened, 2_000):
+            keep("binance", line.partition(b" ")[2].rstrip())
+    return {venue: [good for kept in channels.values() for good in kept] for venue, channels in found.items()}
+
+
+def run(adapter, oracle: Oracle, goods: list[Good], count: int, seed: str) -> Verdict:
+    """Judge `count` mutants; in between and at the end good frames must decode as they did before."""
+    before = [repr(adapter.decode(frame, RECEIVED_NS, request)) for frame, request in goods]
+    verdict, spoiler = Verdict(), Spoiler(goods, seed)
+    for number in range(count):
+        frame, request, origin = spoiler.spoil()
+        judge(adapter, oracle, frame, request, verdict)
+        if number % 50 == 0:
+            good, asked = goods[origin]
+            if repr(adapter.decode(good, RECEIVED_NS, asked)) != before[origin]:
+                verdict.violation("CHANGED BY A MUTANT", good, frame)
+    after = [repr(adapter.decode(frame, RECEIVED_NS, request)) for frame, request in goods]
+    if after != before:
+        verdict.violation("CHANGED BY A MUTANT", b"", "at the end")
+    return verdict

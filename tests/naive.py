@@ -273,19 +273,15 @@ def naive_summary(bids: dict[float, float], asks: dict[float, float], depth: int
                     spent = min(left, p * s)
                     left, coins = left - spent, coins + spent / p
             found[name].append(sign * (usd / coins / mid - 1) * 1e4 if left <= 0 else math.nan)
-    found["first_bin"] = math.floor(math.log(mid) / bin_log) - math.ceil(0.05 / bin_log)
-    count = 2 * math.ceil(0.05 / bin_log) + 1
+    edges = [min(max(limit, mid * 0.95), mid * 1.05) for limit in last]
+    found["first_bin"], last_bin = (math.floor(math.log(edge) / bin_log) for edge in edges)
     for name, own in (("bids_usd", 0), ("asks_usd", 1)):
-        sums = [0.0] * count
+        sums = {number: 0.0 for number in range(found["first_bin"], last_bin + 1)}
         for p, s, side in near:
-            at = math.floor(math.log(p) / bin_log) - found["first_bin"]
-            if side == own and 0 <= at < count:
-                sums[at] += p * s
-        for i in range(count):
-            low, high = (math.exp((found["first_bin"] + i + j) * bin_log) for j in (0, 1))
-            if high <= last[0] or low > last[1]:
-                sums[i] = math.nan
-        found[name] = sums
+            number = math.floor(math.log(p) / bin_log)
+            if side == own and number in sums:
+                sums[number] += p * s
+        found[name] = list(sums.values())
     return found
 
 
