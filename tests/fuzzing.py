@@ -59,7 +59,7 @@ def said(event) -> Said:
 # -- The oracle --------------------------------------------------------------------------------------------------------
 
 NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
+NAME = re.compile(r"[^\W_][\w+.-]*")  # letters of any script
 
 
 def parse(frame: bytes):
@@ -113,6 +113,11 @@ def real(value, low: float, high: float, above: bool = False) -> float:
     if not low <= number <= high or (above and number == low):
         raise UnreadableError(f"out of range: {value!r}")
     return number
+
+
+def price_or_none(value) -> float | None:
+    """What is not there, a side of the book or an index, has the price 0."""
+    return real(value, 0.0, 1e12) or None
 
 
 def price(value) -> float:
@@ -402,6 +407,8 @@ class Oracle:
         if read is None and not books and channel != "liquidation-orders":
             return []
         native = given(arg, "instId", text, "")
+        if "instId" in arg and not native:
+            raise EitherWayError("an empty name of a contract")
         rows(get(frame, "data"))
         given(frame, "action", lambda word: one_of(word, {"snapshot": True, "update": False}), None)
         if books:
@@ -422,7 +429,7 @@ class Oracle:
     @staticmethod
     def _ours(native: str) -> str:
         parts = name(native).split("-")
-        if len(parts) == 2 or (len(parts) == 3 and parts[2] == "SWAP"):
+        if all(parts) and (len(parts) == 2 or (len(parts) == 3 and parts[2] == "SWAP")):
             return native if "_" in native else parts[0] + parts[1]
         return native
 
@@ -468,7 +475,7 @@ class Oracle:
         after = maybe(row, "nextFundingTime", ns)
         hours = None if after is None or after <= settles else (after - settles) / 3.6e12
         rates = [maybe(row, key, rate) for key in ("fundingRate", "nextFundingRate", "settFundingRate")]
-        settled = rates[2] if given(row, "settState", text, "") == "settled" else None
+        settled = rates[2] if maybe(row, "settState", text) == "settled" else None
         return [self._forecast(symbol, at, rates[0], settles, hours, rates[1], settled)]
 
     def _okx_liquidations(self, data) -> list[Said]:
@@ -541,7 +548,7 @@ class Oracle:
         if event in ("trade", "aggTrade"):
             return self._binance_trade(row, event)
         if event == "bookTicker":
-            best = price(get(row, "b")), size(get(row, "B")), price(get(row, "a")), size(get(row, "A"))
+            best = price_or_none(get(row, "b")), size(get(row, "B")), price_or_none(get(row, "a")), size(get(row, "A"))
             return [self._quote(name(get(row, "s")), ns(get(row, "T")), *best)]
         if event == "depthUpdate":
             ids = {key: number_of(get(row, wire)) for key, wire in (("first", "U"), ("last", "u"), ("previous", "pu"))}
@@ -574,7 +581,7 @@ class Oracle:
     def _binance_mark(self, row) -> list[Said]:
         symbol, at = name(get(row, "s")), ns(get(row, "E"))
         made = [self._price(symbol, at, price(get(row, "p")), "mark")]
-        index, funding = maybe(row, "i", price), maybe(row, "r", rate)
+        index, funding = maybe(row, "i", price_or_none), maybe(row, "r", rate)
         if index is not None:
             made.append(self._price(symbol, at, index, "index"))
         settles = get(row, "T")

@@ -71,7 +71,8 @@ def test_bybits_service_restart_is_followed_from_number_one():
     assert book.on_update(update(2, bids=[(51.0, 2.0)])) is None
     assert book.bids == {50.0: 1.0, 51.0: 2.0}
     late = book.on_update(update(901))
-    assert late is not None and late.reason is Broken.MISSED_UPDATE
+    assert late is not None
+    assert late.reason is Broken.MISSED_UPDATE
 
 
 # -- OKX ---------------------------------------------------------------------------------------------------------------
@@ -85,7 +86,8 @@ def test_okx_names_the_update_before():
 def test_an_okx_sign_of_life_changes_nothing():
     book = started("okx", 10)
     assert book.on_update(update(10, 10)) is None
-    assert book.valid and book.chain.last_id == 10
+    assert book.valid
+    assert book.chain.last_id == 10
     assert book.on_update(update(12, 10, bids=[(99.0, 0.0)])) is None
     assert book.best() == (98.0, 101.0)
 
@@ -99,9 +101,13 @@ def test_okx_numbers_may_fall_for_maintenance_if_the_right_one_is_named():
 def test_anything_else_of_okx_is_a_hole(wrong):
     book = started("okx", 10)
     found = book.on_update(wrong)
-    assert found is not None and found.reason is Broken.MISSED_UPDATE
-    assert book.chain.waits and not book.valid and book.bids == {}
-    assert book.on_update(update(11, 10)) is None and not book.valid
+    assert found is not None
+    assert found.reason is Broken.MISSED_UPDATE
+    assert book.chain.waits
+    assert not book.valid
+    assert book.bids == {}
+    assert book.on_update(update(11, 10)) is None
+    assert not book.valid
 
 
 # -- Binance -----------------------------------------------------------------------------------------------------------
@@ -122,7 +128,8 @@ def test_updates_held_for_a_binance_snapshot_are_joined_to_it(at, joined):
     assert taken(chain, *held) == [([], False)] * 3
     ids = [20, 29, 33] if at == 20 else [29, 33]  # the update that ends at the snapshot covers it too
     assert taken(chain, snapshot(at)) == [([*joined, *ids], False)]
-    assert chain.last_id == 33 and chain.stale == (0 if at == 20 else 1)
+    assert chain.last_id == 33
+    assert chain.stale == (0 if at == 20 else 1)
 
 
 def test_a_binance_snapshot_may_come_before_the_first_update_that_joins_it():
@@ -139,8 +146,10 @@ def test_a_binance_snapshot_may_come_before_the_first_update_that_joins_it():
 def test_a_binance_update_that_starts_after_the_snapshot_is_a_hole():
     book = started("binance", 15)
     found = book.on_update(update(29, 20, 21))
-    assert found is not None and found.reason is Broken.MISSED_UPDATE
-    assert not book.valid and book.chain.waits
+    assert found is not None
+    assert found.reason is Broken.MISSED_UPDATE
+    assert not book.valid
+    assert book.chain.waits
 
 
 def test_after_a_binance_hole_the_update_that_showed_it_joins_the_next_snapshot():
@@ -160,7 +169,8 @@ def test_a_binance_snapshot_older_than_the_running_book_is_left_out():
     before = book.snapshot()
     for old in (8, 9):
         assert book.on_update(snapshot(old, bids=[(1.0, 1.0)])) is None
-    assert book.snapshot() == before and book.chain.stale == 2
+    assert book.snapshot() == before
+    assert book.chain.stale == 2
     assert book.on_update(snapshot(10, bids=[(96.0, 1.0)])) is None
     assert book.bids == {96.0: 1.0}
 
@@ -213,7 +223,9 @@ def test_a_crossed_book_is_emptied_and_waits():
     book = started("bybit", 5)
     found = book.on_update(update(6, bids=[(101.0, 1.0)]))
     assert found.reason is Broken.CROSSED
-    assert not book.valid and book.chain.waits and book.bids == book.asks == {}
+    assert not book.valid
+    assert book.chain.waits
+    assert book.bids == book.asks == {}
     assert book.on_update(update(7)) is None
     assert book.on_update(snapshot(8)) is None
     assert book.best() == (99.0, 101.0)
@@ -242,6 +254,17 @@ def test_a_book_restored_from_its_snapshot_is_the_same_book(changes):
         book.apply(update(number, bids=level if is_bid else [], asks=[] if is_bid else level))
     other.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(book.snapshot())))
     assert vars(other) == vars(book)
+
+
+@pytest.mark.xfail(strict=True, reason="OrderBook keeps Book's snapshot, which does not hold the chain")
+@pytest.mark.parametrize("venue", VENUES)
+def test_an_order_book_taken_up_again_follows_its_chain_or_waits_for_a_snapshot(venue):
+    book, other = started(venue, 5), OrderBook(venue)
+    other.restore(book.snapshot())
+    following = update(6, 5, 6, bids=[(99.0, 0.0)])
+    book.on_update(following)
+    other.on_update(following)
+    assert not other.valid or other.bids == book.bids
 
 
 # -- A simulated exchange ----------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Summaries of books against the slow twin, and by numbers that can be checked by eye."""
 
+import itertools
 import math
 
 import numpy as np
@@ -81,7 +82,8 @@ def test_depth_imbalance_spread_and_cost_by_numbers():
     # 10,000 USD are bought at 1,000.5 alone; sold for 9,995 at 999.5 and 5 at 996.
     assert found.buy_cost_bps[0] == pytest.approx(5.0)
     assert found.sell_cost_bps[0] == pytest.approx((1 - 10_000 / (10 + 5 / 996) / 1000) * 1e4)
-    assert math.isnan(found.buy_cost_bps[2]) and math.isnan(found.sell_cost_bps[2])
+    assert math.isnan(found.buy_cost_bps[2])
+    assert math.isnan(found.sell_cost_bps[2])
 
 
 @pytest.mark.xfail(strict=True, reason="np.bincount of no level counts in integers, even with weights")
@@ -116,7 +118,8 @@ def test_what_lies_beyond_the_last_level_of_a_limited_feed_is_not_known(levels, 
         assert math.isnan(found.ask_depth_usd[n]) is (mid * (1 + bps / 1e4) > max(asks))
     skipped = found.first_bin - all_of_it.first_bin
     for part, whole in ((found.bids_usd, all_of_it.bids_usd), (found.asks_usd, all_of_it.asks_usd)):
-        assert skipped >= 0 and part == whole[skipped : skipped + len(part)]
+        assert skipped >= 0
+        assert part == whole[skipped : skipped + len(part)]
         assert sum(part) == pytest.approx(sum(whole))
     assert found.buy_cost_bps == pytest.approx(all_of_it.buy_cost_bps, nan_ok=True)
 
@@ -190,7 +193,7 @@ def test_a_larger_order_costs_no_less_and_none_less_than_half_the_spread(levels)
     for costs in (found.buy_cost_bps, found.sell_cost_bps):
         known = [c for c in costs if not math.isnan(c)]
         assert costs[: len(known)] == tuple(known)  # a smaller order is filled where a larger one is
-        assert all(a <= b + 1e-6 for a, b in zip(known, known[1:], strict=False))
+        assert all(a <= b + 1e-6 for a, b in itertools.pairwise(known))
         assert all(c >= found.spread_bps / 2 - 1e-6 for c in known)
     bought = sum(p * s for p, s in levels[1].items() if p - (found.bid + found.ask) / 2 <= 0.0499 * 1000)
     assert not math.isnan(found.buy_cost_bps[0]) or bought < ORDERS_USD[0] * (1 + 1e-9)

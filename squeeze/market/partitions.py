@@ -30,8 +30,8 @@ ROW_GROUP = 1_000_000
 DAMAGE = (OSError, pa.ArrowException, LookupError, TypeError, ValueError, ArithmeticError, BufferError, MemoryError)
 """What reading a file of flipped bits may raise: pyarrow trusts the footer, and the schema in it."""
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]*")
-"""Venues and symbols name folders, so they may hold nothing else."""
+NAME = re.compile(r"[^\W_][\w+.-]*")
+"""Venues and symbols name folders, so they hold letters, digits and these signs; there are contracts in Chinese."""
 
 
 @dataclass(frozen=True)

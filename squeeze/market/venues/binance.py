@@ -14,6 +14,7 @@ from msgspec import Meta
 from squeeze.errors import VenueRefused
 from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.events import (
+    NAN,
     AnyEvent,
     BookUpdate,
     Funding,
@@ -25,8 +26,11 @@ from squeeze.market.events import (
     Trade,
 )
 from squeeze.market.venues.wire import (
+    EARLIEST_MS,
+    LATEST_MS,
     MS,
     NOTHING,
+    UNREADABLE,
     Connection,
     Decode,
     Id,
@@ -35,6 +39,7 @@ from squeeze.market.venues.wire import (
     Names,
     Poll,
     Px,
+    Px0,
     Rate,
     Sz,
     Wire,
@@ -60,7 +65,7 @@ class FillWire(Wire, tag_field="e", tag="trade"):
     s: str
     T: Ms
     t: Id
-    p: Sz
+    p: Px0
     q: Sz
     m: bool
     X: str = "MARKET"
@@ -82,9 +87,9 @@ class QuoteWire(Wire, tag_field="e", tag="bookTicker"):
 
     s: str
     T: Ms
-    b: Px
+    b: Px0
     B: Sz
-    a: Px
+    a: Px0
     A: Sz
 
 
@@ -106,8 +111,8 @@ class MarkWire(Wire, tag_field="e", tag="markPriceUpdate"):
     s: str
     E: Ms
     p: Px
-    T: Annotated[int, Meta(ge=0, lt=4_102_444_800_000)]
-    i: Px | None = None
+    T: Annotated[int, Meta(ge=0, lt=LATEST_MS)]
+    i: Px0 | None = None
     r: Rate | None = None
 
 
@@ -206,7 +211,7 @@ class Binance:
             except msgspec.DecodeError:
                 message = _uncommon(frame)
             return [] if message is None else EVENTS[type(message)](message, received_ns)
-        except (msgspec.DecodeError, ValueError) as error:
+        except UNREADABLE as error:
             refuse(VENUE, frame, error)
 
     def connections(self, symbols: Sequence[str]) -> list[Connection]:
@@ -233,11 +238,11 @@ class Binance:
 def _uncommon(frame: bytes) -> Message | None:
     """The message of a frame that is not wrapped, or has empty fields; None for what is not read."""
     outer = OTHER(frame)
-    if bytes(outer.error) or (outer.code or 0) < 0:
+    if bytes(outer.error) not in (b"", b"null") or outer.code not in (None, 0, 200):
         said = bytes(outer.error).decode(errors="replace") or f"{outer.code} {outer.msg}"
         raise VenueRefused(f"{VENUE}: {said[:200]}")
     body = bytes(outer.data) or frame
-    kind = OTHER(body).e if body[:1] == b"{" else None
+    kind = OTHER(body).e if body.lstrip()[:1] == b"{" else None
     return SINGLE(without_empty(body)) if kind in KNOWN else None
 
 
@@ -267,7 +272,7 @@ def _quote(m: QuoteWire, known_at_ns: int) -> list[AnyEvent]:
     return [
         Quote(
             venue=VENUE, symbol=NAMES[m.s], event_ns=m.T * MS, known_at_ns=known_at_ns,
-            bid=m.b, bid_size_base=m.B, ask=m.a, ask_size_base=m.A,
+            bid=m.b or NAN, bid_size_base=m.B, ask=m.a or NAN, ask_size_base=m.A,
         )
     ]  # fmt: skip
 
@@ -289,8 +294,10 @@ def _mark(m: MarkWire, known_at_ns: int) -> list[AnyEvent]:
         "known_at_ns": known_at_ns,
     }
     events: list[AnyEvent] = [Price(**common, price=m.p, of="mark")]
-    if m.i is not None:
+    if m.i:
         events.append(Price(**common, price=m.i, of="index"))
+    if 0 < m.T < EARLIEST_MS:
+        raise ValueError(f"a settlement at {m.T} ms")
     if m.r is not None and m.T:  # a dated future has neither rate nor time
         events.append(FundingForecast(**common, funding_rate=m.r, settles_ns=m.T * MS))
     return events

@@ -29,6 +29,7 @@ from squeeze.market.events import (
 from squeeze.market.venues.wire import (
     MS,
     NOTHING,
+    UNREADABLE,
     Connection,
     Decode,
     Id,
@@ -147,10 +148,16 @@ class OldLiquidationWire(Wire):
 
 
 class OldLiquidationsWire(Wire):
-    """`liquidation` (`data`), or a list of them as recorders kept it (`d`)."""
+    """`liquidation`."""
 
-    data: OldLiquidationWire | None = None
-    d: list[OldLiquidationWire] = msgspec.field(default_factory=list)
+    topic: str
+    data: OldLiquidationWire
+
+
+class KeptLiquidationsWire(Wire):
+    """Messages of `liquidation` as recorders kept them."""
+
+    d: list[OldLiquidationWire]
 
 
 class Other(Wire):
@@ -235,7 +242,7 @@ class Bybit:
                 return read(frame, received_ns)
             except msgspec.ValidationError:
                 return read(without_empty(frame), received_ns)
-        except (msgspec.DecodeError, ValueError) as error:
+        except UNREADABLE as error:
             refuse(VENUE, frame, error)
 
     def connections(self, symbols: Sequence[str]) -> list[Connection]:
@@ -263,7 +270,7 @@ def _uncommon(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     if not other.success or other.retCode:
         raise VenueRefused(f"{VENUE}: {other.ret_msg or other.retMsg or other.retCode}")
     if bytes(other.d) and not other.topic:
-        return _old_liquidations(frame, known_at_ns)
+        return _sampled(KEPT_LIQUIDATIONS(frame).d, known_at_ns)
     read = EVENTS.get(b'{"topic":"' + other.topic[:6].encode())
     return [] if read is None else read(without_empty(frame), known_at_ns)
 
@@ -294,7 +301,7 @@ def _book(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = BOOK(frame)
     start, _, native = wire.topic.rpartition(".")
     depth = start.removeprefix("orderbook.")
-    if not depth.isdecimal():  # orderbook.rpi: orders that only retail takers can meet
+    if not depth.isdecimal() or len(depth) > 4:  # orderbook.rpi: orders that only retail takers can meet
         return []
     if wire.data.s != native:
         raise ValueError(f"a book of {wire.data.s} under {wire.topic}")
@@ -379,7 +386,12 @@ def _liquidations(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
 
 def _old_liquidations(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = OLD_LIQUIDATIONS(frame)
-    rows = [*([wire.data] if wire.data is not None else []), *wire.d]
+    if wire.data.symbol != _symbol(wire.topic, "liquidation."):
+        raise ValueError(f"a liquidation of {wire.data.symbol} under {wire.topic}")
+    return _sampled([wire.data], known_at_ns)
+
+
+def _sampled(rows: list[OldLiquidationWire], known_at_ns: int) -> list[AnyEvent]:
     return [
         Liquidation(
             venue=VENUE, symbol=NAMES[x.symbol], event_ns=x.updatedTime * MS, known_at_ns=known_at_ns,
@@ -435,6 +447,7 @@ BOOK: Decode[BookWire] = decoder(BookWire)
 TICKER: Decode[TickerWire] = decoder(TickerWire)
 LIQUIDATIONS: Decode[LiquidationsWire] = decoder(LiquidationsWire)
 OLD_LIQUIDATIONS: Decode[OldLiquidationsWire] = decoder(OldLiquidationsWire)
+KEPT_LIQUIDATIONS: Decode[KeptLiquidationsWire] = decoder(KeptLiquidationsWire)
 OTHER: Decode[Other] = decoder(Other)
 BOOK_ANSWER: Decode[BookAnswer] = decoder(BookAnswer)
 INTEREST_ANSWER: Decode[InterestAnswer] = decoder(InterestAnswer)

@@ -30,6 +30,7 @@ from squeeze.market.events import (
 from squeeze.market.instruments import Instrument, Instruments, native, ours
 from squeeze.market.venues.wire import (
     MS,
+    UNREADABLE,
     Connection,
     Decode,
     Id,
@@ -135,7 +136,7 @@ class FundingWire(Wire):
     nextFundingTime: Ms | None = None
     nextFundingRate: Rate | None = None
     settFundingRate: Rate | None = None
-    settState: str = ""
+    settState: str | None = None
     ts: Ms | None = None
 
 
@@ -180,7 +181,7 @@ class Push(Wire, Generic[Row]):
 
     arg: Arg
     data: list[Row]
-    action: Literal["snapshot", "update"] = "snapshot"
+    action: Literal["snapshot", "update"] | None = None
 
 
 class Answer(Wire, Generic[Row]):
@@ -222,11 +223,13 @@ class Okx:
             try:
                 push = decode(frame)
             except msgspec.ValidationError:
+                if OTHER(frame).event:  # an acknowledgement that begins as a message does
+                    return []
                 push = decode(without_empty(frame))
             if push.arg.channel != channel:  # a key given twice
                 raise ValueError(f"two channels, {channel} and {push.arg.channel}")
             return read(self, push, received_ns)
-        except (msgspec.DecodeError, ValueError, DataError) as error:
+        except (*UNREADABLE, DataError) as error:
             refuse(VENUE, frame, error)
 
     def connections(self, symbols: Sequence[str]) -> list[Connection]:
@@ -303,12 +306,14 @@ def pair(symbol: str) -> str:
 def _channel(frame: bytes) -> str:
     """The channel of a message; empty for an acknowledgement, a pong, a notice."""
     if frame.startswith(START):
-        return frame[len(START) : frame.find(b'"', len(START))].decode()
+        channel = frame[len(START) : frame.find(b'"', len(START))].decode()
+        if channel in PUSHES:
+            return channel
     if frame == b"pong":
         return ""
     other = OTHER(frame)
     if other.event == "error":
-        raise VenueRefused(f"{VENUE}: {other.code} {other.msg}")
+        raise VenueRefused(f"{VENUE}: {other.code} {other.msg[:200]}")
     return "" if other.arg is None or other.event else other.arg.channel
 
 
@@ -332,11 +337,13 @@ def _trades(okx: Okx, push: Push[FillWire], known_at_ns: int) -> list[AnyEvent]:
 
 def _books(okx: Okx, push: Push[LevelsWire], known_at_ns: int) -> list[AnyEvent]:
     name, channel = push.arg.instId, push.arg.channel
+    if push.action is None and channel != "books5":
+        raise ValueError("neither a snapshot nor an update")
     contract = okx.contract(name, known_at_ns)
     return [
         BookUpdate(
             venue=VENUE, symbol=SYMBOLS[name], event_ns=x.ts * MS, known_at_ns=known_at_ns,
-            is_snapshot=push.action == "snapshot", bids=_levels(contract, x.bids), asks=_levels(contract, x.asks),
+            is_snapshot=push.action != "update", bids=_levels(contract, x.bids), asks=_levels(contract, x.asks),
             last_id=x.seqId, previous_id=x.prevSeqId, depth=DEPTHS[channel],
         )
         for x in push.data
@@ -421,12 +428,18 @@ def _fundings(okx: Okx, push: Push[FundingWire], known_at_ns: int) -> list[AnyEv
             known_at_ns=known_at_ns,
             funding_rate=NAN if x.fundingRate is None else x.fundingRate,
             settles_ns=x.fundingTime * MS,
-            interval_hours=NAN if x.nextFundingTime is None else (x.nextFundingTime - x.fundingTime) * MS / HOUR_NS,
+            interval_hours=_interval_hours(x),
             following_rate=NAN if x.nextFundingRate is None else x.nextFundingRate,
             settled_rate=x.settFundingRate if x.settState == "settled" and x.settFundingRate is not None else NAN,
         )
         for x in push.data
     ]  # fmt: skip
+
+
+def _interval_hours(x: FundingWire) -> float:
+    """From one settlement to the next; NaN where the message does not give two."""
+    later = x.nextFundingTime is not None and x.nextFundingTime > x.fundingTime
+    return ((x.nextFundingTime or 0) - x.fundingTime) * MS / HOUR_NS if later else NAN
 
 
 def _liquidations(okx: Okx, push: Push[OrdersWire], known_at_ns: int) -> list[AnyEvent]:

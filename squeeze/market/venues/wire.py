@@ -24,7 +24,8 @@ Sz = Annotated[float, Meta(ge=0, le=1e18)]
 Rate = Annotated[float, Meta(ge=-1, le=1)]
 """A funding rate, as a fraction of notional."""
 
-Ms = Annotated[int, Meta(ge=1_262_304_000_000, lt=4_102_444_800_000)]
+EARLIEST_MS, LATEST_MS = 1_262_304_000_000, 4_102_444_800_000
+Ms = Annotated[int, Meta(ge=EARLIEST_MS, lt=LATEST_MS)]
 """UTC milliseconds since 1970, between 2010 and 2100."""
 
 Id = Annotated[int, Meta(ge=-1, lt=1 << 62)]
@@ -34,6 +35,12 @@ Level = tuple[Px, Sz]
 
 MS = 1_000_000
 """Nanoseconds in a millisecond."""
+
+Px0 = Annotated[float, Meta(ge=0, le=1e12)]
+"""A price, or the zero that some venues write where there is none."""
+
+UNREADABLE = (msgspec.DecodeError, ValueError, RecursionError)
+"""What reading a frame may raise; nested too deep is the third."""
 
 NOTHING = msgspec.Raw(b"")
 """Default of a field that is passed on undecoded."""
@@ -106,7 +113,7 @@ def decoder(kind: Any) -> Decode[Any]:
 def refuse(venue: str, frame: bytes, problem: object) -> NoReturn:
     """Raise the error of a frame: the venue, what was wrong and how the frame begins."""
     shown = frame[:120].decode(errors="replace")
-    raise FrameError(f"{venue}: {' '.join(str(problem).split())}, in {shown}") from None
+    raise FrameError(f"{venue}: {' '.join(str(problem).split())[:200]}, in {shown}") from None
 
 
 class Names(dict[str, str]):

@@ -1,0 +1,605 @@
+"""One venue, live: connections that are kept open, requests that are repeated, books that get their snapshots.
+
+    connections ─► _live ─┐                        ┌─► on_frame: every frame as it came, with its receive time
+    polls ─► _poll ───────┼─► _take ─► Session ────┤
+    snapshots ─► _mend ───┘                        └─► on_events: what is new in it
+
+A connection that is lost is part of the record too: a frame with the request `LOST` stands where the session was told,
+so that the same frames give the same events again. Without it a replay would not know when books were forgotten.
+"""
+
+import asyncio
+import contextlib
+import math
+import random
+import time
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, WebSocketException
+
+from squeeze.errors import ConfigError, FrameError, LakeError, SqueezeError, VenueRefused
+from squeeze.market.events import AnyEvent
+from squeeze.market.feeds.rest import Addresses, RequestFailed, Requests, is_loopback, plain
+from squeeze.market.partitions import NAME
+from squeeze.market.raw_log import RawLog, RawWriter
+from squeeze.market.session import Session
+from squeeze.market.venues import Venue
+from squeeze.market.venues.wire import Connection
+
+LOST = "lost"
+"""The request of a frame that no venue sent: its connection ended at that time, for the reason that it holds."""
+REST = "rest"
+"""The connection of answers to requests."""
+ROTATED = "rotated"
+SILENT = "silent"
+CLOSE_SECONDS = 2.0
+MOST_WAITING = 100_000
+"""Frames whose events may wait for who reads them: minutes of a busy venue."""
+
+OnFrame = Callable[[int, bytes, str, str], None]
+"""Takes receive time, frame, connection and request, as `RawWriter.append` does."""
+OnEvents = Callable[[list[AnyEvent]], None]
+OnGap = Callable[[str, str], None]
+"""Takes the name of a connection and why it was lost."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How patient a feed is."""
+
+    silent_seconds: float = 30.0
+    """A connection that says nothing for so long is opened again; acknowledgements and pongs say nothing."""
+    first_retry_seconds: float = 1.0
+    last_retry_seconds: float = 30.0
+    """Waits before the next attempt double from the first to the last, and begin again after so long a connection."""
+    open_seconds: float = 10.0
+    """For opening a connection, and for a message to leave."""
+    open_every_seconds: float = 0.4
+    """Between attempts to connect; OKX allows three a second."""
+    overlap_seconds: float = 5.0
+    """How long a connection at the end of its life goes on beside the next one."""
+    snapshot_seconds: float = 3.0
+    """How long a book may wait where only a new subscription brings a snapshot."""
+    snapshot_every_seconds: float = 1.0
+    """Between requests for snapshots of a symbol."""
+    request_seconds: float = 10.0
+    request_every_seconds: float = 0.1
+    ban_seconds: float = 600.0
+    """No request after a status 403 or 418."""
+    message_bytes: int = 16 << 20
+    """The largest message or body that is taken."""
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if not 0 < value < math.inf:
+                raise ConfigError(f"limits: {name}: above zero and finite, got {value}")
+
+
+@dataclass
+class Traffic:
+    """What a feed has done; `Session.counts` tells what became of the frames."""
+
+    frames: int = 0
+    bytes: int = 0
+    connections: int = 0
+    """Opened, all together."""
+    reconnects: int = 0
+    """Opened in place of one that was lost."""
+    rotated: int = 0
+    """Opened beside one at the end of its life."""
+    lost: Counter[str] = field(default_factory=Counter)
+    """Connections lost, by reason."""
+    failures: int = 0
+    """Attempts to connect, and requests, that failed."""
+    last_failure: str = ""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a recording came to."""
+
+    frames: int
+    bytes: int
+    connections: int
+    reconnects: int
+    open: int
+    """Connections open now."""
+    gaps: dict[str, int]
+    """Holes by reason, one a symbol and hole."""
+    lost: dict[str, int]
+    """Lost connections by reason."""
+    silent: int
+    """Of those, the ones that were open and said nothing."""
+    refused: int
+    """Frames that could not be read; they are in the raw log all the same, if they are text."""
+    last_refusal: str
+    failures: int
+    last_failure: str
+
+
+class Feed:
+    """A venue's connections for some symbols; run it once.
+
+    `hosts` sends it elsewhere: to a testnet, or to a server on this machine, to which alone it connects in the clear.
+    There are no credentials: all that is read is public. `ConfigError` for symbols or hosts that cannot be.
+    """
+
+    def __init__(
+        self,
+        venue: Venue,
+        symbols: Sequence[str],
+        hosts: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.venue = venue
+        self.symbols = list(dict.fromkeys(symbols))
+        self.limits = limits or Limits()
+        self.session = Session(venue)
+        self.traffic = Traffic()
+        if not self.symbols:
+            raise ConfigError(f"{venue.name}: no symbols to follow")
+        for symbol in self.symbols:
+            if NAME.fullmatch(symbol) is None or len(symbol) > 64:
+                raise ConfigError(f"{venue.name}: {symbol[:64]!r} is no name of a contract, as BTCUSDT is")
+        self._plans = venue.connections(self.symbols)
+        self._polls = venue.polls(self.symbols)
+        self._snapshots = {s: url for s in self.symbols if (url := venue.snapshot_request(s)) is not None}
+        self._addresses = Addresses(dict(hosts or {}))
+        asked = [p.url for p in self._polls] + list(self._snapshots.values())
+        self._addresses.check([p.url for p in self._plans] + asked)
+        self._links: set[_Link] = set()
+        self._opened = Counter[int]()
+        self._started = Counter[int]()
+        self._fetching: set[str] = set()
+        self._received_ns = 0
+        self._next_open_s = 0.0
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._on_frame: OnFrame = _ignore
+        self._on_events: OnEvents = _ignore
+        self._on_gap: OnGap = _ignore
+
+    @property
+    def open(self) -> list[str]:
+        """The names of the connections that are open."""
+        return sorted(link.label for link in self._links)
+
+    def summary(self) -> Summary:
+        """What has been done up to now."""
+        t, counts = self.traffic, self.session.counts
+        return Summary(
+            frames=t.frames,
+            bytes=t.bytes,
+            connections=t.connections,
+            reconnects=t.reconnects,
+            open=len(self._links),
+            gaps=dict(counts.gaps),
+            lost=dict(t.lost),
+            silent=t.lost[SILENT],
+            refused=counts.refused,
+            last_refusal=plain(counts.last_refusal.encode()),
+            failures=t.failures,
+            last_failure=t.last_failure,
+        )
+
+    async def run(
+        self,
+        on_frame: OnFrame | None = None,
+        until: asyncio.Event | None = None,
+        on_events: OnEvents | None = None,
+        on_gap: OnGap | None = None,
+    ) -> None:
+        """Connect, and hand on what comes until `until` is set.
+
+        Receive times rise from frame to frame, also where the clock steps back. What a callback raises ends the run and
+        is raised; nothing that a venue does ends it.
+        """
+        self._on_frame, self._on_events = on_frame or _ignore, on_events or _ignore
+        self._on_gap = on_gap or _ignore
+        self._opening = asyncio.Lock()
+        x = self.limits
+        self._requests = Requests(
+            x.request_every_seconds, x.request_seconds, x.message_bytes, x.first_retry_seconds, x.ban_seconds
+        )
+        try:
+            async with asyncio.TaskGroup() as self._group:
+                for place, plan in enumerate(self._plans):
+                    self._spawn(self._keep(place, plan))
+                for poll in self._polls:
+                    self._spawn(self._poll(poll.url, poll.every_seconds))
+                self._spawn(self._mend())
+                await (until or asyncio.Event()).wait()
+                for job in self._jobs:
+                    job.cancel()
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+
+    async def events(
+        self, until: asyncio.Event | None = None, on_frame: OnFrame | None = None, on_gap: OnGap | None = None
+    ) -> AsyncIterator[AnyEvent]:
+        """The clean events, gaps included, in the order in which they became known.
+
+        `SqueezeError` once so many wait to be taken that they could not be acted on any more.
+        """
+        waiting: deque[list[AnyEvent]] = deque()
+        ready = asyncio.Event()
+
+        def put(events: list[AnyEvent]) -> None:
+            if len(waiting) >= MOST_WAITING:
+                raise SqueezeError(
+                    f"{self.venue.name}: events of {len(waiting)} frames wait: they are taken too slowly"
+                )
+            waiting.append(events)
+            ready.set()
+
+        running = asyncio.create_task(self.run(on_frame, until, put, on_gap))
+        running.add_done_callback(lambda _: ready.set())
+        try:
+            while True:
+                ready.clear()
+                while waiting:
+                    for event in waiting.popleft():
+                        yield event
+                if running.done():
+                    running.result()
+                    return
+                await ready.wait()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    def _spawn(self, job: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._group.create_task(job)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+        return task
+
+    def _pause(self, failures: int) -> float:
+        """Seconds before the next attempt, after so many: they double, and no two feeds come back together."""
+        x = self.limits
+        doubled: float = x.first_retry_seconds * 2.0 ** min(failures - 1, 16)
+        return min(x.last_retry_seconds, doubled) * CHANCE.uniform(0.5, 1.0)
+
+    def _fail(self, problem: str) -> None:
+        self.traffic.failures += 1
+        self.traffic.last_failure = problem
+
+    def _now_ns(self) -> int:
+        """UTC now, later than ever before: a time twice could put two connections' frames the other way round."""
+        self._received_ns = max(time.time_ns(), self._received_ns + 1)
+        return self._received_ns
+
+    def _take(self, frame: bytes, connection: str, request: str = "") -> bool:
+        """Hand a frame on, then what is new in it; whether it said anything. `FrameError` where it cannot be read."""
+        now_ns = self._now_ns()
+        self.traffic.frames += 1
+        self.traffic.bytes += len(frame)
+        if not _is_text(frame):
+            counts = self.session.counts
+            counts.refused, counts.last_refusal = counts.refused + 1, f"{self.venue.name}: a frame that is not UTF-8"
+            raise FrameError(counts.last_refusal)
+        self._on_frame(now_ns, frame, connection, request)
+        events = self.session.on_frame(frame, now_ns, request, connection)
+        if events:
+            self._on_events(events)
+        return bool(events or self.venue.decode(frame, now_ns, request))  # what was said before is said
+
+    # Connections: one `_keep` for each place in `Venue.connections`, one `_live` for each that was ever opened there.
+
+    async def _keep(self, place: int, plan: Connection) -> None:
+        """Keep one connection open, and open the next before the venue ends it."""
+        lifetime_s = None if plan.lifetime_hours is None else plan.lifetime_hours * 3600 * 0.99
+        failures = 0
+        link = self._start(place, plan)
+        while True:
+            await asyncio.wait({link.task}, timeout=lifetime_s)
+            if not link.task.done():
+                link = await self._succeeded(link, plan)
+                continue
+            failures = 1 if link.lived_s >= self.limits.last_retry_seconds else failures + 1
+            await asyncio.sleep(self._pause(failures))
+            link = self._start(place, plan)
+
+    async def _succeeded(self, old: "_Link", plan: Connection) -> "_Link":
+        """The next connection, once it speaks and both have been heard for a while; or the old one, ended.
+
+        Only for books that come by request: a second snapshot on the wire would break OKX's chain.
+        """
+        failures = 0
+        while not old.task.done():
+            new = self._start(old.place, plan)
+            await new.settled.wait()
+            if new.speaks:
+                both = {old.task, new.task}
+                await asyncio.wait(both, timeout=self.limits.overlap_seconds, return_when=asyncio.FIRST_COMPLETED)
+                if not new.task.done():
+                    old.end(ROTATED)
+                    return new
+            failures += 1
+            await asyncio.wait({old.task}, timeout=self._pause(failures))
+        return old
+
+    def _start(self, place: int, plan: Connection) -> "_Link":
+        link = _Link(f"{place}.{self._started[place]}", place)
+        self._started[place] += 1
+        link.task = self._spawn(self._live(link, plan))
+        return link
+
+    async def _live(self, link: "_Link", plan: Connection) -> None:
+        """One connection, from opening it to its end."""
+        try:
+            socket = await self._connect(plan.url)
+        except (OSError, EOFError, WebSocketException) as error:
+            self._fail(plain(f"{urlsplit(plan.url).hostname}: {error or type(error).__name__}".encode()))
+            link.settled.set()
+            return
+        async with socket:
+            self._count(link)
+            watch = asyncio.create_task(self._watch(link, plan, socket))
+            try:
+                await self._listen(link, plan, socket)
+            finally:
+                self._links.discard(link)
+                link.settled.set()
+                watch.cancel()
+                await asyncio.gather(watch, return_exceptions=True)
+            self._lose(link)
+
+    async def _connect(self, url: str) -> ClientConnection:
+        async with self._opening:
+            await asyncio.sleep(max(0.0, self._next_open_s - time.monotonic()))
+            self._next_open_s = time.monotonic() + self.limits.open_every_seconds
+        address = self._addresses.of(url)
+        direct: dict[str, Any] = {"proxy": None} if is_loopback(urlsplit(address).hostname) else {}
+        return await connect(
+            address,
+            open_timeout=self.limits.open_seconds,
+            close_timeout=CLOSE_SECONDS,
+            ping_interval=None,  # whether it lives is told by what it says
+            max_size=self.limits.message_bytes,
+            **direct,
+        )
+
+    def _count(self, link: "_Link") -> None:
+        beside = any(other.place == link.place for other in self._links)
+        self.traffic.connections += 1
+        self.traffic.rotated += beside
+        self.traffic.reconnects += bool(self._opened[link.place]) and not beside
+        self._opened[link.place] += 1
+        self._links.add(link)
+        link.opened_s = link.heard_s = time.monotonic()
+
+    async def _listen(self, link: "_Link", plan: Connection, socket: ClientConnection) -> None:
+        """Subscribe, and take what comes until the connection ends."""
+        try:
+            async with asyncio.timeout(self.limits.open_seconds):
+                for message in plan.messages:
+                    await socket.send(message, text=True)
+        except TimeoutError:
+            link.end("does not take messages")
+        except ConnectionClosed:
+            pass  # said below
+        while True:
+            try:
+                frame = await socket.recv(decode=False)
+            except ConnectionClosed as closed:
+                link.end(f"closed {1006 if closed.rcvd is None else closed.rcvd.code}")
+                return
+            try:
+                said = self._take(frame if isinstance(frame, bytes) else frame.encode(), link.label)
+            except VenueRefused:
+                said = True
+            except FrameError:
+                said = True  # not by silence is it ill
+            if said:
+                link.heard_s = time.monotonic()
+                link.speaks = True
+                link.settled.set()
+
+    async def _watch(self, link: "_Link", plan: Connection, socket: ClientConnection) -> None:
+        """Ping; and end a connection that is to end, or is silent."""
+        every_s = math.inf if plan.ping is None else plan.ping_seconds
+        ping_s = link.opened_s + every_s
+        while not link.reason:
+            silent_s = link.heard_s + self.limits.silent_seconds
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, min(silent_s, ping_s) - time.monotonic())):
+                    await link.ending.wait()
+            now_s = time.monotonic()
+            if now_s >= link.heard_s + self.limits.silent_seconds:
+                link.end(SILENT)
+            elif now_s >= ping_s and plan.ping is not None:
+                ping_s = now_s + every_s
+                with contextlib.suppress(ConnectionClosed, TimeoutError):
+                    async with asyncio.timeout(self.limits.open_seconds):
+                        await socket.send(plan.ping, text=True)
+        if link.reason == ROTATED:
+            await socket.close()
+        else:
+            socket.transport.abort()  # who is silent will not answer a goodbye either
+
+    def _lose(self, link: "_Link") -> None:
+        """Tell of a connection that ended, unless another one speaks in its place."""
+        speaking = [other for other in self._links if other.speaks]
+        if any(other.place == link.place for other in speaking):
+            return
+        self.traffic.lost[link.reason] += 1
+        if link.speaks:
+            now_ns = self._now_ns()
+            self._on_frame(now_ns, msgspec.json.encode({"reason": link.reason}), link.label, LOST)
+            if gaps := self.session.on_disconnect(now_ns):
+                self._on_events(gaps)
+            if not self._snapshots:
+                # The session has forgotten all books of the venue, and only subscribing brings them back. All at
+                # once, before the first is open again: one after the other would go on for ever.
+                for other in speaking:
+                    other.end("begun again")
+        self._on_gap(link.label, link.reason)
+
+    # Requests: what the venue gives only when asked, and books to start from.
+
+    async def _poll(self, url: str, every_seconds: float) -> None:
+        failures = 0
+        while True:
+            failures = 0 if await self._ask(url) else failures + 1
+            await asyncio.sleep(self._pause(failures) if failures else every_seconds)
+
+    async def _ask(self, url: str) -> bool:
+        """Ask, and take the answer as a frame; whether there was one that could be read."""
+        try:
+            body = await self._requests.get(self._addresses.of(url))
+        except RequestFailed as failed:
+            self._fail(str(failed))
+            return False
+        split = urlsplit(url)
+        try:
+            self._take(body, REST, f"{split.path}?{split.query}" if split.query else split.path)
+        except FrameError:
+            return False
+        return True
+
+    async def _mend(self) -> None:
+        """Books that wait for a snapshot get one: by a request, or by new connections."""
+        waiting_s = 0.0
+        look_s = min(0.25, self.limits.snapshot_every_seconds / 2, self.limits.snapshot_seconds / 2)
+        while True:
+            await asyncio.sleep(look_s)
+            waiting = self.session.wants_snapshot & set(self.symbols)
+            for symbol in waiting & set(self._snapshots) - self._fetching:
+                self._fetching.add(symbol)
+                self._spawn(self._fetch(symbol))
+            settled = self._links and all(x.lived_s >= self.limits.snapshot_seconds for x in self._links)
+            waiting_s = waiting_s + look_s if waiting - set(self._snapshots) and settled else 0.0
+            if waiting_s >= self.limits.snapshot_seconds:
+                for link in self._links:
+                    link.end("no snapshot")
+                waiting_s = 0.0
+
+    async def _fetch(self, symbol: str) -> None:
+        failures = 0
+        while symbol in self.session.wants_snapshot:
+            failures = 0 if await self._ask(self._snapshots[symbol]) else failures + 1
+            every_s = self.limits.snapshot_every_seconds
+            await asyncio.sleep(max(every_s, self._pause(failures)) if failures else every_s)
+        self._fetching.discard(symbol)
+
+
+class _Link:
+    """A connection: its name, and how it is."""
+
+    task: asyncio.Task[None]
+
+    def __init__(self, label: str, place: int) -> None:
+        self.label = label
+        self.place = place
+        self.opened_s = math.inf
+        self.heard_s = math.inf
+        self.speaks = False
+        self.reason = ""
+        self.settled = asyncio.Event()
+        """It has spoken, or ended."""
+        self.ending = asyncio.Event()
+
+    @property
+    def lived_s(self) -> float:
+        """Seconds since it was opened; below zero where it was not."""
+        return time.monotonic() - self.opened_s
+
+    def end(self, reason: str) -> None:
+        """Let it end; the first reason counts."""
+        self.reason = self.reason or reason
+        self.ending.set()
+
+
+def _ignore(*_: object) -> None:
+    pass
+
+
+def _is_text(frame: bytes) -> bool:
+    if frame.isascii():
+        return True
+    try:
+        frame.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+CHANCE = random.SystemRandom()
+
+
+async def record(
+    venue: Venue,
+    symbols: Sequence[str],
+    raw_log: RawLog,
+    seconds: float | None = None,
+    until: asyncio.Event | None = None,
+    hosts: Mapping[str, str] | None = None,
+    limits: Limits | None = None,
+    on_second: Callable[[Summary], None] | None = None,
+) -> Summary:
+    """Record a venue's frames for some seconds, or until `until` is set; what it came to.
+
+    What has come is on the disk each second, and segments are sealed at the end, whatever ends it. `LakeError` where
+    the disk takes nothing for `PATIENCE_SECONDS`.
+    """
+    if seconds is not None and not 0 < seconds < math.inf:
+        raise ConfigError(f"seconds: above zero and finite, got {seconds}")
+    feed = Feed(venue, symbols, hosts, limits)
+    until = until or asyncio.Event()
+    timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, until.set)
+    with raw_log.writer(venue.name) as writer:
+        store = _Store(writer)
+        running = asyncio.create_task(feed.run(store.append, until))
+        try:
+            while not running.done():
+                await asyncio.wait({running}, timeout=1.0)
+                store.flush(feed.open)
+                if on_second is not None:
+                    on_second(feed.summary())
+            running.result()
+        finally:
+            if timer is not None:
+                timer.cancel()
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    return feed.summary()
+
+
+PATIENCE_SECONDS = 60.0
+"""A disk that is full for so long stops a recording; until then frames wait in memory."""
+
+
+class _Store:
+    """A raw log's writer that endures a disk in trouble for a while."""
+
+    def __init__(self, writer: RawWriter) -> None:
+        self._writer = writer
+        self._labels: set[str] = set()
+        self._trouble_s: float | None = None
+
+    def append(self, received_ns: int, frame: bytes, connection: str, request: str) -> None:
+        """Take a frame."""
+        self._labels.add(connection)
+        with contextlib.suppress(LakeError):  # taken all the same; `flush` tells whether it lasts
+            self._writer.append(received_ns, frame, connection, request)
+
+    def flush(self, still_open: Sequence[str]) -> None:
+        """To the disk; segments of connections that have ended are sealed."""
+        try:
+            self._writer.flush()
+            for label in self._labels - {*still_open, REST}:
+                self._labels.discard(label)
+                self._writer.close(label)
+        except LakeError:
+            now_s = time.monotonic()
+            self._trouble_s = now_s if self._trouble_s is None else self._trouble_s
+            if now_s - self._trouble_s > PATIENCE_SECONDS:
+                raise
+        else:
+            self._trouble_s = None
