@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 DATA ?= ../shared/data
 BIN := .venv/bin
 
-.PHONY: demo test real bench check format clean
+.PHONY: demo test real bench fuzz check format clean
 
 demo: .venv/ready
 	$(BIN)/squeeze demo
@@ -17,6 +17,9 @@ real: .venv/ready
 
 bench: .venv/ready .venv/bench
 	$(BIN)/python -m tests.benchmarks.bench --json out/bench.json $(addprefix --model ,$(wildcard out/demo/model.onnx))
+
+fuzz: .venv/ready # a million spoilt frames a venue
+	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest -q -s tests/test_fuzz_frames.py -k spoilt
 
 check: .venv/ready
 	$(BIN)/ruff check .

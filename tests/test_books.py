@@ -194,7 +194,6 @@ def test_so_many_binance_updates_wait_for_a_snapshot_and_no_more():
     assert [u.last_id for u in followed] == [11, *range(11, HELD + 11)]
 
 
-@pytest.mark.xfail(strict=True, reason="Chain._begin forgets what was held after the update that showed the hole")
 def test_a_binance_snapshot_too_old_for_the_held_updates_keeps_all_of_them_for_the_next():
     chain = Chain(Rule.JOINS)
     taken(chain, update(20, 12, 13), update(29, 20, 21), update(33, 29, 30))
@@ -256,7 +255,6 @@ def test_a_book_restored_from_its_snapshot_is_the_same_book(changes):
     assert vars(other) == vars(book)
 
 
-@pytest.mark.xfail(strict=True, reason="OrderBook keeps Book's snapshot, which does not hold the chain")
 @pytest.mark.parametrize("venue", VENUES)
 def test_an_order_book_taken_up_again_follows_its_chain_or_waits_for_a_snapshot(venue):
     book, other = started(venue, 5), OrderBook(venue)

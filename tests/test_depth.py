@@ -86,7 +86,6 @@ def test_depth_imbalance_spread_and_cost_by_numbers():
     assert math.isnan(found.sell_cost_bps[2])
 
 
-@pytest.mark.xfail(strict=True, reason="np.bincount of no level counts in integers, even with weights")
 @pytest.mark.parametrize("depth", [0, 200])
 def test_a_side_whose_levels_are_all_far_away_has_bins_of_no_dollars(depth):
     found = summary({900.0: 1.0}, {1001.0: 1.0}, depth)
@@ -95,10 +94,15 @@ def test_a_side_whose_levels_are_all_far_away_has_bins_of_no_dollars(depth):
     assert all(map(math.isnan, found.sell_cost_bps))
 
 
-@pytest.mark.xfail(strict=True, reason="1000 * (1 + 10 / 1e4) is 1000.9999999999999: 1e4 + 10 should come first")
 def test_a_level_on_a_bands_border_is_in_it():
     found = summary({999.0: 1.0}, {1001.0: 1.0})  # 10 bps of 1,000
     assert (found.bid_depth_usd[0], found.ask_depth_usd[0]) == (999.0, 1001.0)
+
+
+def test_an_order_as_large_as_the_book_is_filled():
+    found = summary({1230.0: 1.0}, {1250.0: 8.0})
+    assert found.buy_cost_bps[0] == pytest.approx((1250 / 1240 - 1) * 1e4)
+    assert math.isnan(found.buy_cost_bps[1])
 
 
 def test_a_band_without_an_order_has_no_imbalance():

@@ -24,10 +24,10 @@ from squeeze.errors import ConfigError, LakeError
 from squeeze.market.books import OrderBook
 from squeeze.market.events import BookUpdate, Broken, Funding, Gap, OpenInterest, Trade
 from squeeze.market.feeds import live
-from squeeze.market.feeds.live import LOST, REST, Feed, Limits, record
+from squeeze.market.feeds.live import REST, Feed, Limits, record
 from squeeze.market.feeds.rest import RequestFailed, Requests, fetch
 from squeeze.market.feeds.verbs import RECORD
-from squeeze.market.raw_log import RawLog
+from squeeze.market.raw_log import LOST, RawLog
 from squeeze.market.session import Session, normalise
 from squeeze.market.venues import Binance, Bybit, Okx
 from squeeze.market.venues.wire import Connection
@@ -164,7 +164,7 @@ class Heard:
         self.gaps: list[tuple[str, str]] = []
         self.until = asyncio.Event()
 
-    async def run(self, done=None, seconds: float = 4.0):
+    async def run(self, done=None, seconds: float = 15.0):
         """Until `done()` holds; fails after some seconds."""
         running = asyncio.create_task(
             self.feed.run(
@@ -184,7 +184,7 @@ class Heard:
         return [event for event in self.events if isinstance(event, kind)]
 
 
-def listen(exchange: Exchange, venue, names, done, limits=FAST) -> Heard:
+def listen(exchange: Exchange, venue, names, done, limits=PATIENT) -> Heard:
     """Feed `BTCUSDT` from an exchange until `done(heard)`."""
 
     async def main():
@@ -197,17 +197,7 @@ def listen(exchange: Exchange, venue, names, done, limits=FAST) -> Heard:
 
 
 def replayed(raw: RawLog, venue, session=None) -> list:
-    """As `normalise`, which is to know `LOST`."""
-    session, events = session or Session(venue), []
-    for frame in raw.read(venue.name):
-        if frame.request == LOST:
-            events += session.on_disconnect(frame.received_ns)
-        else:
-            try:
-                events += session.on_frame(frame.data, frame.received_ns, frame.request, frame.connection)
-            except live.FrameError:
-                continue
-    return events
+    return list(normalise(raw.read(venue.name), venue.name, session=session or Session(venue)))
 
 
 @pytest.fixture(autouse=True)
@@ -244,12 +234,24 @@ def test_an_acknowledged_subscription_that_stays_silent_is_made_again():
 
     silent, speaks = bybit(then=pongs), bybit(bybit_trade(1))
     exchange = Exchange(silent, speaks, answers=BYBIT_REST)
-    heard = listen(exchange, pinging(Bybit(), 0.1), BYBIT, lambda h: h.of(Trade))
+    heard = listen(exchange, pinging(Bybit(), 0.1), BYBIT, lambda h: h.of(Trade), FAST)
     assert heard.gaps == [("0.0", "silent")]
     assert heard.feed.summary().silent == 1
     assert heard.feed.summary().reconnects == 1
+    assert heard.of(Gap) == []  # it had never spoken: nothing was lost with it
     assert b"pong" in b"".join(frame for _, frame, connection, _ in heard.frames if connection == "0.0")
     assert [connection for *_, connection, request in heard.frames if not request][-1] == "0.1"
+
+
+def test_who_says_nothing_but_no_is_silent():
+    async def refuse(socket):
+        while True:
+            await socket.send('{"success":false,"ret_msg":"Invalid symbol","op":"subscribe"}')
+            await asyncio.sleep(0.05)
+
+    exchange = Exchange(bybit(then=refuse), bybit(bybit_trade(1)), answers=BYBIT_REST)
+    heard = listen(exchange, Bybit(), BYBIT, lambda h: h.of(Trade), FAST)
+    assert heard.gaps[0] == ("0.0", "silent")
 
 
 def pinging(venue, seconds: float, lifetime_hours: float | None = None):
@@ -292,7 +294,7 @@ def test_a_hole_in_a_book_of_a_venue_without_requests_for_it_is_mended_by_a_new_
     assert heard.feed.session.wants_snapshot == set()
 
 
-def test_connections_of_one_venue_begin_again_together_where_books_come_by_subscription():
+def test_a_lost_connection_leaves_the_books_of_the_others_alone():
     symbols = [f"A{n}USDT" for n in range(51)]  # one more than a connection holds
 
     def book(symbol):
@@ -313,12 +315,13 @@ def test_connections_of_one_venue_begin_again_together_where_books_come_by_subsc
         async with exchange.up(*BYBIT) as hosts:
             limits = PATIENT
             heard = Heard(Feed(Bybit(), symbols, hosts, limits))
-            await heard.run(lambda: len(heard.of(BookUpdate)) == 4)
+            await heard.run(lambda: len(heard.of(BookUpdate)) == 3 and heard.feed.open == ["0.0", "1.1"])
             return heard, exchange
 
     heard, exchange = asyncio.run(main())
-    assert sorted(heard.gaps) == [("0.0", "begun again"), ("1.0", "closed 1001")]
-    assert len(exchange.subscribed) == 4
+    assert heard.gaps == [("1.0", "closed 1001")]
+    assert [gap.symbol for gap in heard.of(Gap)] == [symbols[50]]
+    assert len(exchange.subscribed) == 3
     assert heard.feed.session.wants_snapshot == set()
 
 
@@ -326,7 +329,7 @@ def test_a_server_that_refuses_connections_is_asked_again_ever_more_slowly():
     async def main():
         async with Exchange(bybit(), answers=BYBIT_REST).up(*BYBIT) as hosts:
             pass  # nobody listens there any more
-        heard = Heard(Feed(Bybit(), ["BTCUSDT"], hosts, FAST))
+        heard = Heard(Feed(Bybit(), ["BTCUSDT"], hosts, PATIENT))
         await heard.run(lambda: heard.feed.traffic.failures >= 6)
         return heard
 
@@ -362,6 +365,7 @@ def test_the_next_connection_opens_beside_the_one_at_the_end_of_its_life():
     public = [connection for *_, connection, request in heard.frames if connection[0] == "0"]
     first, last = public.index("0.1"), len(public) - public[::-1].index("0.0")
     assert first < last  # both were heard for a while
+    assert "0.0" not in public[public.index("0.2") :]  # and then the old one was let go
 
 
 def test_okx_is_asked_by_text_ping_whether_it_lives():
@@ -414,8 +418,8 @@ def test_what_a_callback_raises_ends_the_run():
 
     async def main():
         async with Exchange(bybit(bybit_trade(1)), answers=BYBIT_REST).up(*BYBIT) as hosts:
-            async with asyncio.timeout(3):
-                await Feed(Bybit(), ["BTCUSDT"], hosts, FAST).run(full)
+            async with asyncio.timeout(15):
+                await Feed(Bybit(), ["BTCUSDT"], hosts, PATIENT).run(full)
 
     with pytest.raises(LakeError, match="no room"):
         asyncio.run(main())
@@ -453,6 +457,23 @@ def test_binance_books_come_alive_by_a_snapshot_that_is_asked_for_once_updates_w
     requests = [request for *_, request in heard.frames]
     assert "/fapi/v1/depth?symbol=BTCUSDT&limit=1000" in requests
     assert heard.of(Gap) == []
+
+
+def test_each_hole_in_a_binance_book_is_mended():
+    async def holes(exchange, socket):
+        if not socket.request.path.startswith("/public"):
+            await socket.wait_closed()
+        for hole in range(1, 4):
+            await socket.send(binance_depth(10 * hole, 10 * hole + 2, 10 * hole - 1))
+            while exchange.asked["/fapi/v1/depth"] < hole:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+        await socket.wait_closed()
+
+    exchange = Exchange(holes, answers={"/fapi/v1/depth": [(200, {}, binance_snapshot(10 * n + 1)) for n in (1, 2, 3)]})
+    heard = listen(exchange, Binance(), BINANCE, lambda h: len(h.of(BookUpdate)) == 6)
+    assert [gap.reason for gap in heard.of(Gap)] == [Broken.MISSED_UPDATE] * 2
+    assert heard.gaps == []
 
 
 def test_a_request_that_is_turned_away_is_made_again_later():
@@ -567,6 +588,13 @@ def test_only_this_machine_is_spoken_to_in_the_clear():
         Feed(venue, ["BTCUSDT"])
 
 
+def test_a_contract_in_chinese_is_asked_for_as_a_url_can():
+    feed = Feed(Binance(), ["币安人生USDT"])
+    address = feed._addresses.of(Binance().connections(["币安人生USDT"])[0].url)
+    start = "wss://fstream.binance.com/public/stream?streams="
+    assert address.startswith(f"{start}%E5%B8%81%E5%AE%89%E4%BA%BA%E7%94%9Fusdt@depth")
+
+
 @pytest.mark.parametrize("symbols", [[], ["BTC/USDT"], ["BTCUSDT&limit=1"], ["../x"], ["A" * 65]])
 def test_symbols_that_are_no_names_are_refused(symbols):
     with pytest.raises(ConfigError):
@@ -616,7 +644,7 @@ def test_a_recording_with_a_lost_connection_replays_to_the_same_events(tmp_path)
     async def main():
         exchange = Exchange(*scripts, answers=BYBIT_REST)
         async with exchange.up(*BYBIT) as hosts:
-            feed, until = Feed(Bybit(), ["BTCUSDT"], hosts, FAST), asyncio.Event()
+            feed, until = Feed(Bybit(), ["BTCUSDT"], hosts, PATIENT), asyncio.Event()
             with raw.writer("bybit") as writer:
                 async with aclosing(feed.events(until, writer.append)) as events:
                     async for event in events:
@@ -663,7 +691,7 @@ def test_recording_ends_when_asked_with_segments_sealed_and_the_sum_told(tmp_pat
 def test_a_recording_that_is_cancelled_is_sealed(tmp_path):
     async def main():
         async with Exchange(bybit(bybit_trade(1)), answers=BYBIT_REST).up(*BYBIT) as hosts:
-            task = asyncio.create_task(record(Bybit(), ["BTCUSDT"], RawLog(tmp_path), None, None, hosts, FAST))
+            task = asyncio.create_task(record(Bybit(), ["BTCUSDT"], RawLog(tmp_path), None, None, hosts, PATIENT))
             await asyncio.sleep(0.3)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -697,7 +725,7 @@ def test_a_disk_in_trouble_is_endured_for_a_while_and_nothing_is_lost(monkeypatc
 def test_who_stops_reading_events_ends_the_feed():
     async def main():
         async with Exchange(bybit(bybit_trade(1), bybit_trade(2)), answers=BYBIT_REST).up(*BYBIT) as hosts:
-            feed = Feed(Bybit(), ["BTCUSDT"], hosts, FAST)
+            feed = Feed(Bybit(), ["BTCUSDT"], hosts, PATIENT)
             async with aclosing(feed.events()) as events:
                 async for event in events:
                     assert event.trade_id == "1"
@@ -715,7 +743,7 @@ def test_events_that_nobody_takes_are_an_error(monkeypatch):
         frames = [bybit_trade(n) for n in range(10)]
         async with (
             Exchange(bybit(*frames), answers=BYBIT_REST).up(*BYBIT) as hosts,
-            aclosing(Feed(Bybit(), ["BTCUSDT"], hosts, FAST).events()) as events,
+            aclosing(Feed(Bybit(), ["BTCUSDT"], hosts, PATIENT).events()) as events,
         ):
             async for _ in events:
                 await asyncio.sleep(0.2)

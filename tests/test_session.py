@@ -182,7 +182,6 @@ def test_prints_from_before_the_connection_are_called_replayed():
     assert (old.quality, new.quality) == (Quality.REPLAYED, Quality.GOOD)
 
 
-@pytest.mark.xfail(strict=True, reason="an answer makes a symbol known, so the first connection counts as a second one")
 def test_an_answer_before_the_first_frame_does_not_hide_what_is_replayed():
     s = session("okx")
     fed(s, (5, interest(5)), request="/x")
@@ -205,7 +204,6 @@ def test_a_stamp_that_is_asked_for_again_and_again_comes_once():
     assert s.counts.repeated == 2
 
 
-@pytest.mark.xfail(strict=True, reason="rows of one answer that are older than its first are taken for repeats")
 def test_history_that_comes_newest_first_is_all_taken():
     s = session()
     found = fed(s, (9, interest(3), interest(2), interest(1)), request="/x")
@@ -261,14 +259,12 @@ def test_a_settlement_is_told_once_whoever_tells_it_first():
     assert s.counts.repeated == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the old settlement is forgotten before its rate is known")
 def test_a_settlement_whose_rate_comes_after_the_forecast_has_moved_on_is_told_too():
     s = session("okx")
     found = fed(s, (0, forecast(0, 8)), (8 * 3600, forecast(8 * 3600, 16)), (28830, forecast(28830, 16, 3e-4)))
     assert [e.funding_rate for e in found if isinstance(e, Funding)] == [3e-4]
 
 
-@pytest.mark.xfail(strict=True, reason="a derived settlement is not compared with the time of receipt")
 @pytest.mark.parametrize("early_s", [0.5, 4 * 3600])
 def test_a_settlement_that_is_told_before_its_time_is_flagged_or_not_told(early_s):
     """By a clock that is slow, or since the venue put the settlement off: the lake refuses what is unmarked."""
@@ -401,9 +397,6 @@ def test_a_session_that_heard_nothing_loses_nothing():
     assert session().on_disconnect(at(1)) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="rows are sorted by number and place before is_snapshot, which mixes two updates"
-)
 def test_a_binance_snapshot_and_the_held_update_of_its_number_come_back_from_the_lake(tmp_path):
     """In a quiet market the snapshot's number is that of the last update, and so is its time."""
     update = book(1.0, 9, previous_id=4, first_id=5, bids=[(8.0, 2.0)], asks=[(12.0, 2.0)])
@@ -416,7 +409,6 @@ def test_a_binance_snapshot_and_the_held_update_of_its_number_come_back_from_the
     assert list(lake.events("v", "S")) == events
 
 
-@pytest.mark.xfail(strict=True, reason="rows of one time of receipt are sorted by when they happened")
 def test_a_binance_update_held_for_a_snapshot_that_is_stamped_later_comes_back_from_the_lake_after_it(tmp_path):
     s = session("binance")
     update = book(1.0, 12, previous_id=4, first_id=5)
@@ -435,7 +427,6 @@ def stepped(builder: StepBuilder, *events: AnyEvent) -> StepBuilder:
     return builder
 
 
-@pytest.mark.xfail(strict=True, reason="a gap does not say of which depth: the tally empties all, the session one")
 def test_a_hole_in_a_shallow_book_leaves_no_deep_one_that_nobody_asks_for():
     s, builder = session(), StepBuilder("S", SECOND_NS)
     first = fed(s, (0.1, book(0.1, 5, True, depth=50)), (0.2, book(0.2, 900, True, depth=200)))
@@ -446,9 +437,6 @@ def test_a_hole_in_a_shallow_book_leaves_no_deep_one_that_nobody_asks_for():
     assert s.wants_snapshot == set() == builder.lost_books()
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the session's chain does not know of the crossing, and takes the answer for old"
-)
 def test_a_binance_book_that_a_step_found_crossed_begins_again_with_the_answer_that_is_asked_for():
     s, builder = session("binance"), StepBuilder("S", SECOND_NS)
     request = "/fapi/v1/depth?symbol=S"
@@ -462,9 +450,6 @@ def test_a_binance_book_that_a_step_found_crossed_begins_again_with_the_answer_t
     assert builder.lost_books() == set() or s.wants_snapshot == {"S"}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="a new session tells nothing of the time since the old one: no hole, an old book"
-)
 def test_a_builder_that_is_taken_up_by_a_new_session_has_no_old_book_that_looks_valid():
     builder, again = StepBuilder("S", SECOND_NS), StepBuilder("S", SECOND_NS)
     stepped(builder, *fed(session(), (0.1, book(0.1, 5, True)))).close(at(1))
@@ -487,7 +472,6 @@ def test_a_bybit_trade_frame_sent_twice_gives_its_trades_once(place):
     assert s.on_frame(whole % rows[place], at(2)) == []
 
 
-@pytest.mark.xfail(strict=True, reason="rows of one answer that are older than its first are taken for repeats")
 def test_bybits_funding_history_newest_first_is_all_taken():
     row = b'{"symbol":"BTCUSDT","fundingRate":"0.0001","fundingRateTimestamp":"%d"}'
     rows = b",".join(row % (1_790_000_000_000 - n * 28_800_000) for n in range(3))

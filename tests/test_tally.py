@@ -31,7 +31,8 @@ from squeeze.market.events import (
     Trade,
 )
 from squeeze.market.steps import BIN_LOG, Candle, Step, StepBuilder, steps
-from squeeze.market.tally import FOLD, VenueStep
+from squeeze.market.tally import FOLD
+from squeeze.market.venue_step import VenueStep
 
 T0 = 20_700 * DAY_NS
 PACK = msgspec.msgpack.Encoder(order="deterministic").encode
@@ -148,6 +149,21 @@ def test_more_trades_than_are_put_by_at_once_make_the_candle_that_fewer_make():
     assert builder.counts["out_of_order"] == sum(t < max(times[: n + 1]) for n, t in enumerate(times))
 
 
+def test_of_more_trades_of_one_time_than_are_put_by_at_once_the_first_opens_and_the_last_closes():
+    (part,) = parts(*(trade(0.5, 10.0 + n) for n in range(FOLD + 2)))
+    assert part.last == Candle(10.0, 11.0 + FOLD, 10.0, 11.0 + FOLD, at(0.5))
+
+
+def test_a_builder_put_down_between_trades_has_them_all_when_taken_up():
+    builder, again = StepBuilder("S", SECOND_NS), StepBuilder("S", SECOND_NS)
+    builder.add(trade(0.5))
+    builder.close(at(1))
+    builder.add(trade(1.2, 11.0, 2.0))
+    again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(builder.snapshot())))
+    again.add(trade(1.3, 12.0, 4.0))
+    assert again.close(at(2)).venue("v").volume_base == 6.0
+
+
 def test_block_trades_are_no_part_of_candle_volume_or_flow_but_the_venue_spoke():
     block = trade(0.2, 99.0, 50.0, quality=int(Quality.OFF_BOOK))
     before, quiet = parts(trade(0.1), block, msgspec.structs.replace(block, known_at_ns=at(1.5)), count=2)
@@ -165,7 +181,6 @@ def test_a_quiet_step_with_a_sign_of_life_carries_the_price_on_without_volume():
     assert isinstance(quiet.taker_buy_base, float)
 
 
-@pytest.mark.xfail(strict=True, reason="stamps are looked at after the candle, and prints are no sign of life")
 @pytest.mark.parametrize(
     "sign",
     [
@@ -243,7 +258,6 @@ def test_index_and_quote_are_the_newest_and_carried_on():
     assert first.quote == second.quote == quote(0.2, 9.0, 11.0)
 
 
-@pytest.mark.xfail(strict=True, reason="stamps are milliseconds: of quotes of one the first stays")
 def test_of_quotes_of_one_millisecond_the_last_is_the_newest():
     first, last = quote(0.5, 9.0, 11.0), quote(0.5, 9.5, 10.5)
     (part,) = parts(first, msgspec.structs.replace(last, known_at_ns=at(0.6)))
@@ -258,6 +272,8 @@ def test_a_repeated_last_price_is_a_sign_of_life_and_nothing_else():
 
 def test_a_forecast_is_put_together_from_what_changed():
     first = forecast(0.1, funding_rate=1e-4, settles_ns=at(9), interval_hours=8.0)
+    (part,) = parts(first, forecast(0.2, funding_rate=2e-4))
+    assert (part.forecast.funding_rate, part.forecast.settles_ns, part.forecast.interval_hours) == (2e-4, at(9), 8.0)
     (part,) = parts(first, forecast(0.2, funding_rate=2e-4), forecast(0.3, settles_ns=at(10)))
     assert (part.forecast.funding_rate, part.forecast.settles_ns, part.forecast.interval_hours) == (2e-4, at(10), 8.0)
 
@@ -325,7 +341,6 @@ def test_a_step_of_a_hole_alone_carries_no_price():
     assert part.quality & Quality.PARTIAL
 
 
-@pytest.mark.xfail(strict=True, reason="of a crossing that the step itself finds only the gap is kept")
 def test_a_step_that_finds_its_book_crossed_is_marked_as_one_that_was_told_of_a_hole():
     (part,) = parts(whole_book(0.1), book(0.5, bids=[(1002.0, 1.0)]))
     assert part.quality & Quality.GAP_BEFORE
@@ -347,7 +362,6 @@ def test_a_step_says_how_complete_the_venues_liquidations_are(venue, close_ns, e
     assert builder.close(close_ns).venue(venue).liquidations_completeness == expected
 
 
-@pytest.mark.xfail(strict=True, reason="completeness is that of the nanosecond after the step")
 def test_the_first_complete_second_of_bybit_is_the_first_of_the_day_and_the_one_before_was_sampled():
     """A step that closes at midnight holds only what was known on the day before."""
     builder = StepBuilder("S", SECOND_NS)
@@ -482,7 +496,11 @@ def test_events_added_long_before_their_step_make_the_same_steps(events, length_
     assert builder.counts == counts
 
 
-@pytest.mark.xfail(strict=True, reason="what waits is taken at the close, after what was added in the running step")
+def test_events_that_wait_are_taken_in_the_order_in_which_they_became_known():
+    events = [whole_book(0.5), book(0.6, bids=[(999.5, 1.0)]), book(0.7, bids=[(999.5, 0.0)])]
+    assert [p.book.bid for p in parts(*reversed(events))] == [999.0]
+
+
 def test_an_event_that_waited_comes_before_one_that_was_added_later():
     events = [whole_book(0.5), book(2.3, bids=[(999.5, 1.0)]), book(2.6, bids=[(999.5, 0.0)])]
     builder = StepBuilder("S", SECOND_NS)

@@ -445,12 +445,8 @@ def test_a_lake_in_memory_is_looked_after_as_one_on_disk():
 
 
 @pytest.fixture
-def squeeze(capsys, monkeypatch):
+def squeeze(capsys):
     """Runs `squeeze lake`; its status, its output and its errors."""
-    from squeeze import cli
-    from squeeze.market.verbs import LAKE
-
-    monkeypatch.setattr(cli, "VERBS", cli.VERBS | {"lake": LAKE})
 
     def run(*arguments):
         status = main(["lake", *map(str, arguments)])

@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from squeeze.errors import ConfigError
-from squeeze.market.partitions import NAME
+from squeeze.market.events import NAME
 from squeeze.spec import MarketSpec, Spec, Strict, convert, require, require_time, utc_ns
 
 

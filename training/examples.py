@@ -31,8 +31,8 @@ from squeeze.spec import MarketSpec, Spec
 from squeeze.state import BLIND, Frame, MarketState
 
 FRAME_CODE = (
-    "state.py", "market/steps.py", "market/tally.py", "market/events.py", "market/books.py", "market/depth.py",
-    "heatmaps", "scalars", "zones",
+    "state.py", "market/steps.py", "market/tally.py", "market/venue_step.py", "market/events.py", "market/books.py",
+    "market/depth.py", "heatmaps", "scalars", "zones",
 )  # fmt: skip
 """What a frame depends on beside spec and data; its source is part of the address."""
 

@@ -10,10 +10,15 @@ from collections import deque
 from enum import Enum
 from typing import Any
 
-from squeeze.market.events import NAN, BookUpdate, Broken, Event, Feed, Gap, Quality
+from squeeze.market.events import NAN, BookUpdate, Broken, Feed, Gap, Quality
 
 HELD = 2_000
 """How many Binance updates wait for a snapshot; at ten a second more than three minutes."""
+
+
+BEHIND = 50
+"""How many updates in a row may be older than the book before the book is taken to be wrong: numbers that fall for good
+mean that the venue began anew, and the snapshot that told of it was lost."""
 
 
 class Rule(Enum):
@@ -42,6 +47,7 @@ class Chain:
         self.last_id: int | None = None
         self.stale = 0
         self.joined = False
+        self._behind = 0
         self._held: deque[BookUpdate] = deque(maxlen=HELD)
 
     @property
@@ -59,10 +65,10 @@ class Chain:
         if self.rule is Rule.JOINS and not self.joined:
             return self._join(update, self.last_id)
         if self._follows(update):
-            self.last_id = update.last_id
+            self.last_id, self._behind = update.last_id, 0
             return [update], False
-        if self._is_old(update):
-            self.stale += 1
+        if self._is_old(update) and self._behind < BEHIND:
+            self.stale, self._behind = self.stale + 1, self._behind + 1
             return [], False
         self.lose()
         self._keep(update)
@@ -70,7 +76,7 @@ class Chain:
 
     def lose(self) -> None:
         """Forget where the chain was: the connection broke, or the book was found to be wrong."""
-        self.last_id, self.joined = None, False
+        self.last_id, self.joined, self._behind = None, False, 0
         self._held.clear()
 
     def _keep(self, update: BookUpdate) -> None:
@@ -86,9 +92,10 @@ class Chain:
         self.last_id, self.joined = snapshot.last_id, self.rule is not Rule.JOINS
         held, self._held = list(self._held), deque(maxlen=HELD)
         taken = [snapshot]
-        for update in held:
+        for place, update in enumerate(held):
             followed, broken = self.take(update)
-            if broken:
+            if broken:  # the snapshot is too old; what came after it waits for another
+                self._held.extend(held[place + 1 :])
                 return [], True
             taken += followed
         return taken, False
@@ -208,17 +215,28 @@ class OrderBook(Book):
         if reason is None:
             return None
         self.lose()
-        return gap(update, Feed.BOOK, reason, since_ns)
+        return gap(update, reason, since_ns)
+
+    def snapshot(self) -> dict[str, Any]:
+        """As of `Book`, with the place in the chain; Binance's updates that wait for a snapshot are not kept."""
+        return super().snapshot() | {"last_id": self.chain.last_id, "joined": self.chain.joined}
+
+    def restore(self, snapshot: dict[str, Any]) -> None:
+        """Go on from a snapshot."""
+        super().restore(snapshot)
+        self.chain.lose()
+        self.chain.last_id, self.chain.joined = snapshot["last_id"], snapshot["joined"]
 
 
-def gap(noticed: Event, feed: Feed, reason: Broken, since_ns: int) -> Gap:
-    """The hole that an event made known; nothing was heard since `since_ns`, or it is not known since when (0)."""
+def gap(noticed: BookUpdate, reason: Broken, since_ns: int) -> Gap:
+    """The hole in a book that an update made known; 0 where it is not known since when."""
     return Gap(
         venue=noticed.venue,
         symbol=noticed.symbol,
         event_ns=min(since_ns or noticed.event_ns, noticed.known_at_ns),
         known_at_ns=noticed.known_at_ns,
         quality=int(Quality.GAP_BEFORE),
-        feed=feed,
+        feed=Feed.BOOK,
         reason=reason,
+        depth=noticed.depth,
     )

@@ -59,8 +59,8 @@ def summarise(book: Book, bin_log: float) -> BookSummary | None:
     limits = (min(book.bids), max(book.asks)) if book.depth else (0.0, math.inf)
     bid_prices, bid_usd = _side(book.bids, mid, falling=True)
     ask_prices, ask_usd = _side(book.asks, mid, falling=False)
-    bids = tuple(_within(bid_prices, bid_usd, mid * (1 - b / 1e4), limits, below=True) for b in BANDS_BPS)
-    asks = tuple(_within(ask_prices, ask_usd, mid * (1 + b / 1e4), limits, below=False) for b in BANDS_BPS)
+    bids = tuple(_within(bid_prices, bid_usd, mid * (1e4 - b) / 1e4, limits, below=True) for b in BANDS_BPS)
+    asks = tuple(_within(ask_prices, ask_usd, mid * (1e4 + b) / 1e4, limits, below=False) for b in BANDS_BPS)
     first, last = (
         math.floor(math.log(min(max(limit, mid * (1 - WINDOW_LOG)), mid * (1 + WINDOW_LOG))) / bin_log)
         for limit in limits
@@ -117,4 +117,4 @@ def _bins(prices: np.ndarray, usd: np.ndarray, bin_log: float, first: int, count
     """USD by bin, for levels that lie in one of them."""
     bins = np.floor(np.log(prices) / bin_log).astype(np.int64) - first
     inside = (bins >= 0) & (bins < count)
-    return tuple(np.bincount(bins[inside], weights=usd[inside], minlength=count).tolist())
+    return tuple(np.bincount(bins[inside], weights=usd[inside], minlength=count).astype(np.float64).tolist())

@@ -6,6 +6,7 @@ that was not recorded is NaN, never zero. `rows` turns events into the lake's co
 """
 
 import math
+import re
 from enum import IntEnum, IntFlag
 from typing import Literal
 
@@ -16,6 +17,9 @@ SECOND_NS = 1_000_000_000
 MINUTE_NS = 60 * SECOND_NS
 HOUR_NS = 60 * MINUTE_NS
 DAY_NS = 24 * HOUR_NS
+
+NAME = re.compile(r"[^\W_][\w+.-]*")
+"""Venues and symbols name folders, so they hold letters, digits and these signs; there are contracts in Chinese."""
 
 
 class Quality(IntFlag):
@@ -36,6 +40,9 @@ class Quality(IntFlag):
     """Stamped later than it was received: one of the two clocks is wrong by the difference."""
     OFF_BOOK = 64
     """A block trade, agreed outside the book: no part of taker flow or of candles."""
+
+
+ALL_DEPTHS = -1
 
 
 class Feed(IntEnum):
@@ -196,6 +203,8 @@ class Gap(Event, tag="gap", frozen=True, kw_only=True, gc=False):
 
     feed: Feed
     reason: Broken
+    depth: int = ALL_DEPTHS
+    """Of a hole in a book: which of several, by `BookUpdate.depth`."""
 
 
 AnyEvent = (

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from squeeze.errors import DataError
-from squeeze.market.events import NAN, SECOND_NS, Quality
+from squeeze.market.events import NAME, NAN, SECOND_NS, Quality
 from squeeze.market.lake import Lake
 from squeeze.market.mapping import INTERVAL_KINDS, OHLC, FileMapping, SymbolColumn, load_mapping
-from squeeze.market.partitions import NAME, Written, take
+from squeeze.market.partitions import Written, take
 from squeeze.market.rows import Columns, schema_of
 from squeeze.market.tables import Source, open_source
 

@@ -18,11 +18,10 @@ import msgspec
 import numpy as np
 
 from squeeze.errors import LakeError
-from squeeze.market.events import DAY_NS, AnyEvent, BookUpdate, kind_of
+from squeeze.market.events import DAY_NS, NAME, AnyEvent, BookUpdate, kind_of
 from squeeze.market.partitions import (
     MAX_LAG_NS,
     MAX_SKEW_NS,
-    NAME,
     Written,
     checked,
     date_of,
@@ -323,9 +322,13 @@ def _days_within(days: Iterable[str], start_ns: int | None, end_ns: int | None) 
 
 
 def _by_known(kind: str, pieces: list[Columns]) -> Columns:
-    """All rows of the pieces, sorted by `known_at_ns`, then `event_ns`, then as they are stored."""
+    """All rows of the pieces, sorted by `known_at_ns`, then `event_ns`, then as they are stored.
+
+    Of book updates known at once the snapshot comes first: the others have waited for it.
+    """
     rows = {n: np.concatenate([p[n] for p in pieces] or [np.empty(0, d)]) for n, d in schema_of(kind).items()}
-    return take(rows, np.lexsort((rows["event_ns"], rows["known_at_ns"])))
+    first = (rows["is_change"],) if kind == "book" else ()
+    return take(rows, np.lexsort((rows["event_ns"], *first, rows["known_at_ns"])))
 
 
 def _known_within(rows: Columns, start_ns: int | None, end_ns: int | None) -> Columns:

@@ -13,8 +13,8 @@ import msgspec
 import yaml
 
 from squeeze.errors import ConfigError
-from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, cadence_name
-from squeeze.market.partitions import MAX_LAG_NS, NAME
+from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, NAME, SECOND_NS, cadence_name
+from squeeze.market.partitions import MAX_LAG_NS
 from squeeze.spec import Strict, convert, require
 
 OHLC = ("open", "high", "low", "close")

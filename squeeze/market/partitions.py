@@ -4,7 +4,6 @@ Apart from `lake`, which knows where the files lie and which of them a question 
 """
 
 import itertools
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
@@ -29,9 +28,6 @@ ROW_GROUP = 1_000_000
 
 DAMAGE = (OSError, pa.ArrowException, LookupError, TypeError, ValueError, ArithmeticError, BufferError, MemoryError)
 """What reading a file of flipped bits may raise: pyarrow trusts the footer, and the schema in it."""
-
-NAME = re.compile(r"[^\W_][\w+.-]*")
-"""Venues and symbols name folders, so they hold letters, digits and these signs; there are contracts in Chinese."""
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ import numpy as np
 import zstandard
 
 from squeeze.errors import DataError, LakeError
-from squeeze.market.events import DAY_NS
-from squeeze.market.partitions import NAME, date_of
+from squeeze.market.events import DAY_NS, NAME
+from squeeze.market.partitions import date_of
 from squeeze.market.storage import Storage
 
 if sys.platform != "win32":
@@ -45,6 +45,10 @@ PATH = re.compile(r"venue=([^/]+)/date=(\d{4}-\d\d-\d\d)/(\d\d)(\d\d)(\d\d\.\d{6
 SECOND_NS = 1_000_000_000
 MAGIC = b"\x28\xb5\x2f\xfd"  # opens a zstd frame; 0xfd is in no UTF-8 text
 ZSTD_BLOCK = 1 << 17  # most bytes that one block inside a zstd frame can hold
+
+
+LOST = "lost"
+"""The `request` of a frame that the recorder made itself, when the connection it names was lost; the body says why."""
 
 
 class RawFrame(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -56,7 +56,8 @@ SINGLE: dict[str, type[AnyEvent]] = {
 KEYED = ("open_interest", "funding")
 """Besides intervals, the kinds of which there is one row for each `event_ns`; of all others equal rows can be real."""
 
-BOOK_COLUMNS = ("depth", "last_id", "place", "is_snapshot", "first_id", "previous_id", "side")
+BOOK_COLUMNS = ("depth", "is_change", "last_id", "place", "first_id", "previous_id", "side")
+"""Rows are sorted by these, so that a snapshot lies before the changes that joined it when it came."""
 NO_LEVEL = -1
 """The `side` of the row that stands for an update without levels; 0 is a bid, 1 an ask."""
 
@@ -135,8 +136,8 @@ def _level_rows(update: BookUpdate) -> Iterable[tuple[float, ...]]:
     levels = [(0, *level) for level in update.bids] + [(1, *level) for level in update.asks]
     for place, (side, price, size) in enumerate(levels or [(NO_LEVEL, 0.0, 0.0)]):
         yield (
-            update.event_ns, update.known_at_ns, update.quality, update.depth, update.last_id, place,
-            update.is_snapshot, update.first_id, update.previous_id, side, price, size,
+            update.event_ns, update.known_at_ns, update.quality, update.depth, not update.is_snapshot, update.last_id,
+            place, update.first_id, update.previous_id, side, price, size,
         )  # fmt: skip
 
 
@@ -150,7 +151,7 @@ def _book_updates(rows: Columns, common: dict[str, Any]) -> Iterator[BookUpdate]
         yield BookUpdate(
             **common,
             **ids,
-            is_snapshot=bool(rows["is_snapshot"][start]),
+            is_snapshot=not rows["is_change"][start],
             bids=_levels(prices[sides == 0], sizes[sides == 0]),
             asks=_levels(prices[sides == 1], sizes[sides == 1]),
         )

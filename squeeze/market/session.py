@@ -7,6 +7,7 @@ liquidation, the number of the last book update, the settlement that a forecast 
 frames go through the same code, so a raw log gives the events again that were acted on.
 """
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from squeeze.market.events import (
 )
 from squeeze.market.instruments import Instruments
 from squeeze.market.partitions import MAX_SKEW_NS
-from squeeze.market.raw_log import RawFrame
+from squeeze.market.raw_log import LOST, RawFrame
 from squeeze.market.venues import Venue, venue
 
 REMEMBERED = 4096
@@ -77,12 +78,13 @@ class Recent:
 
     def add(self, key: Hashable) -> bool:
         """Remember a key; whether it is new."""
-        if key in self._new or key in self._old:
+        if key in self._new:
             return False
+        known = key in self._old
         self._new.add(key)
         if len(self._new) == REMEMBERED:
             self._old, self._new = self._new, set()
-        return True
+        return not known
 
 
 @dataclass
@@ -96,11 +98,15 @@ class _Symbol:
     book_ns: dict[int, int] = field(default_factory=dict)
     mark: tuple[float, int] = (0.0, 0)
     """Price and when it was known."""
-    newest_ns: dict[type, int] = field(default_factory=dict)
-    """The last stamp of what comes by request, again and again."""
+    stamps: dict[type, Recent] = field(default_factory=dict)
+    """Of what comes by request, again and again."""
     forecast: tuple[int, float] = (0, 0.0)
     """The settlement that is forecast, and its interval in hours."""
+    settling: tuple[int, float] = (0, 0.0)
+    """The settlement before, while its rate has not been told."""
     heard_ns: int = 0
+    feeds: dict[str, set[Feed]] = field(default_factory=dict)
+    """What comes by which connection."""
 
 
 class Session:
@@ -113,7 +119,7 @@ class Session:
         self.venue = adapter
         self.counts = Counts()
         self._symbols: dict[str, _Symbol] = {}
-        self._connection: str | None = None
+        self._connections: set[str] = set()
         self._began_ns = 0
         self._watch_until_ns = 0
 
@@ -140,50 +146,81 @@ class Session:
             counts.refused += 1
             counts.last_refusal = str(error)
             raise
-        if not request and connection != self._connection:
+        if request:
+            events.sort(key=_event_ns)  # histories come newest first
+        elif connection not in self._connections:
             self._connect(connection, received_ns)
         clean: list[AnyEvent] = []
         for event in events:
             if event.event_ns > received_ns:
                 counts.skewed += 1
                 event = msgspec.structs.replace(event, quality=event.quality | Quality.CLOCK_SKEW)
-            self._take(event, clean)
+            self._take(event, clean, connection if not request else "")
         counts.events += len(clean)
         return clean
 
-    def on_disconnect(self, now_ns: int) -> list[AnyEvent]:
-        """The holes that a lost connection leaves: one for each symbol that was heard. Books wait for a snapshot."""
+    def on_disconnect(self, now_ns: int, connection: str = "0") -> list[AnyEvent]:
+        """The holes that a lost connection leaves, in what came by it. Its books wait for a snapshot."""
         gaps: list[AnyEvent] = []
         for name, s in self._symbols.items():
-            for chain in s.chains.values():
-                chain.lose()
-            self.counts.gaps[Broken.DISCONNECTED.name] += 1
-            gaps.append(
-                Gap(
-                    venue=self.venue.name,
-                    symbol=name,
-                    event_ns=min(s.heard_ns, now_ns),
-                    known_at_ns=now_ns,
-                    quality=int(Quality.GAP_BEFORE),
-                    feed=Feed.ALL,
-                    reason=Broken.DISCONNECTED,
-                )
-            )
-        self._connection = None
+            feeds = s.feeds.pop(connection, set())
+            if not feeds:
+                continue
+            if Feed.BOOK in feeds:
+                self._lose(s)
+            feed = feeds.pop() if len(feeds) == 1 else Feed.ALL
+            gaps.append(self._gap(name, feed, min(s.heard_ns, now_ns), now_ns))
+        self._connections.discard(connection)
         return gaps
 
+    def forget(self, connection: str) -> None:
+        """A connection has ended whose place another has taken: nothing is lost with it."""
+        self._connections.discard(connection)
+        for s in self._symbols.values():
+            s.feeds.pop(connection, None)
+
+    def begin(self, symbols: Iterable[str], now_ns: int) -> list[AnyEvent]:
+        """The holes to begin with where a state is taken up again: what it holds of books is of another time."""
+        return [self._gap(symbol, Feed.ALL, now_ns, now_ns) for symbol in symbols]
+
+    def lose_book(self, symbol: str) -> None:
+        """Have the symbol's books wait for a snapshot: a step builder found one to be wrong (`lost_books`)."""
+        if symbol in self._symbols:
+            self._lose(self._symbols[symbol])
+
+    def _lose(self, s: _Symbol) -> None:
+        for chain in s.chains.values():
+            chain.lose()
+
+    def _gap(self, symbol: str, feed: Feed, since_ns: int, now_ns: int) -> Gap:
+        self.counts.gaps[Broken.DISCONNECTED.name] += 1
+        return Gap(
+            venue=self.venue.name,
+            symbol=symbol,
+            event_ns=since_ns,
+            known_at_ns=now_ns,
+            quality=int(Quality.GAP_BEFORE),
+            feed=feed,
+            reason=Broken.DISCONNECTED,
+        )
+
     def _connect(self, connection: str, received_ns: int) -> None:
-        if self._connection is not None or self._symbols:
+        if self._began_ns:
             self._watch_until_ns = received_ns + WATCH_NS
         else:
             self._began_ns = received_ns
-        self._connection = connection
+        self._connections.add(connection)
 
-    def _take(self, event: AnyEvent, clean: list[AnyEvent]) -> None:
+    def _take(self, event: AnyEvent, clean: list[AnyEvent], connection: str) -> None:
         s = self._symbols.get(event.symbol)
         if s is None:
             s = self._symbols[event.symbol] = _Symbol()
         s.heard_ns = event.known_at_ns
+        if connection:
+            feeds = s.feeds.get(connection)
+            if feeds is None:
+                feeds = s.feeds[connection] = set()
+            feeds.add(Feed.BOOK if isinstance(event, BookUpdate) else Feed.TRADES)
         if isinstance(event, Trade):
             self._trade(event, s, clean)
         elif isinstance(event, BookUpdate):
@@ -214,7 +251,7 @@ class Session:
         self.counts.stale_updates += chain.stale - stale
         if broken:
             self.counts.gaps[Broken.MISSED_UPDATE.name] += 1
-            clean.append(gap(update, Feed.BOOK, Broken.MISSED_UPDATE, s.book_ns.get(update.depth, 0)))
+            clean.append(gap(update, Broken.MISSED_UPDATE, s.book_ns.get(update.depth, 0)))
         for each in followed:
             held = each.known_at_ns != update.known_at_ns  # it waited for the snapshot, and can be used only now
             clean.append(msgspec.structs.replace(each, known_at_ns=update.known_at_ns) if held else each)
@@ -242,28 +279,37 @@ class Session:
         clean.append(msgspec.structs.replace(event, usd=usd, quality=quality))
 
     def _stamp(self, event: OpenInterest | Funding, s: _Symbol, clean: list[AnyEvent]) -> None:
-        kind = type(event)
-        if event.event_ns <= s.newest_ns.get(kind, -1):
+        if s.stamps.setdefault(type(event), Recent()).add(event.event_ns):
+            clean.append(event)
+        else:
             self.counts.repeated += 1
-            return
-        s.newest_ns[kind] = event.event_ns
-        clean.append(event)
 
     def _forecast(self, event: FundingForecast, s: _Symbol, clean: list[AnyEvent]) -> None:
-        """A forecast that has moved on to the next settlement says what the last one was (OKX)."""
-        settled_ns, interval_hours = s.forecast
+        """A forecast that has moved on to the next settlement says, sooner or later, what the last one was (OKX)."""
+        if event.settles_ns > s.forecast[0] > 0:
+            s.settling = s.forecast
         if event.settles_ns:
             s.forecast = event.settles_ns, event.interval_hours
-        if 0 < settled_ns < event.settles_ns and event.settled_rate == event.settled_rate:
-            funding = Funding(
-                venue=event.venue,
-                symbol=event.symbol,
-                event_ns=settled_ns,
-                known_at_ns=event.known_at_ns,
-                funding_rate=event.settled_rate,
-                interval_hours=interval_hours,
-            )
-            self._stamp(funding, s, clean)
+        settled_ns, interval_hours = s.settling
+        if not settled_ns or math.isnan(event.settled_rate):
+            return
+        s.settling = (0, 0.0)
+        if settled_ns > event.known_at_ns + MAX_SKEW_NS:  # put off, not settled
+            return
+        funding = Funding(
+            venue=event.venue,
+            symbol=event.symbol,
+            event_ns=settled_ns,
+            known_at_ns=event.known_at_ns,
+            quality=int(Quality.CLOCK_SKEW) if settled_ns > event.known_at_ns else 0,
+            funding_rate=event.settled_rate,
+            interval_hours=interval_hours,
+        )
+        self._stamp(funding, s, clean)
+
+
+def _event_ns(event: AnyEvent) -> int:
+    return event.event_ns
 
 
 def normalise(
@@ -275,6 +321,9 @@ def normalise(
     """
     session = session or Session(venue(name, instruments))
     for frame in frames:
+        if frame.request == LOST:
+            yield from session.on_disconnect(frame.received_ns, frame.connection)
+            continue
         try:
             yield from session.on_frame(frame.data, frame.received_ns, frame.request, frame.connection)
         except FrameError:

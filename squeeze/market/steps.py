@@ -12,7 +12,8 @@ import msgspec
 
 from squeeze.errors import StepError
 from squeeze.market.events import AnyEvent
-from squeeze.market.tally import Candle, PriceFlow, Tally, VenueStep
+from squeeze.market.tally import Tally
+from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
 
 __all__ = ["SILENT", "Candle", "PriceFlow", "Step", "StepBuilder", "VenueStep", "steps"]
 
@@ -74,13 +75,7 @@ class StepBuilder:
         """The step that closes at `close_ns`, from all events known by then and not used before."""
         if self._closed_ns is not None and close_ns < self._open_until_ns:
             raise StepError(f"a step of {self.length_ns} ns at {close_ns} cannot follow one at {self._closed_ns}")
-        waiting = self._pending
-        self._pending = []
-        for event in sorted(waiting, key=_known_at):
-            if event.known_at_ns <= close_ns:
-                self._take(event)
-            else:
-                self._pending.append(event)
+        self._take_known(close_ns)
         venues = {}
         for name, tally in self._tallies.items():
             part = tally.close(self.symbol, close_ns)
@@ -89,7 +84,17 @@ class StepBuilder:
             else:
                 venues[name] = part
         self._closed_ns, self._open_until_ns = close_ns, close_ns + self.length_ns
+        self._take_known(self._open_until_ns)  # before what is added from now on
         return Step(self.symbol, close_ns, self.length_ns, venues)
+
+    def _take_known(self, until_ns: int) -> None:
+        """Take what has waited and is known by then, in the order in which it became known."""
+        waiting, self._pending = self._pending, []
+        for event in sorted(waiting, key=_known_at):
+            if event.known_at_ns <= until_ns:
+                self._take(event)
+            else:
+                self._pending.append(event)
 
     def lost_books(self) -> set[str]:
         """Venues of which a book waits for a snapshot: a feed should ask for one."""
@@ -106,7 +111,7 @@ class StepBuilder:
         }
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go on from a snapshot."""
+        """Go on from a snapshot. Where time has passed since, add `Session.begin`'s gaps: its books are of before."""
         self._closed_ns = snapshot["closed_ns"]
         self._open_until_ns = snapshot["open_until_ns"]
         self.counts = Counter(snapshot["counts"])

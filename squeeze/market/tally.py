@@ -21,6 +21,7 @@ from squeeze.market.books import Book
 from squeeze.market.conventions import completeness
 from squeeze.market.depth import BookSummary, summarise
 from squeeze.market.events import (
+    ALL_DEPTHS,
     MINUTE_NS,
     NAN,
     AnyEvent,
@@ -39,54 +40,10 @@ from squeeze.market.events import (
     Quote,
     Trade,
 )
+from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
 
 FOLD = 4096
 """Trades put by before they are added up; bounds what an hour's step of a busy market holds."""
-
-
-class Candle(msgspec.Struct, frozen=True, gc=False):
-    """Open, high, low, close in quote currency, and the close time (`event_ns`) of the newest bar or trade in it."""
-
-    open: float
-    high: float
-    low: float
-    close: float
-    event_ns: int
-
-
-class PriceFlow(msgspec.Struct, frozen=True, gc=False):
-    """Base coins that takers bought and sold in each price bin; bin `first_bin + i` is floor(ln(price) / bin_log)."""
-
-    bin_log: float
-    first_bin: int
-    buys_base: tuple[float, ...]
-    sells_base: tuple[float, ...]
-
-
-class VenueStep(msgspec.Struct, frozen=True):
-    """One venue's part of a step; every part may be missing."""
-
-    last: Candle | None = None
-    mark: Candle | None = None
-    volume_base: float = NAN
-    taker_buy_base: float = NAN
-    open_interest: tuple[OpenInterest, ...] = ()
-    funding: tuple[Funding, ...] = ()
-    liquidations: tuple[Liquidation | LiquidationSum, ...] = ()
-    quality: int = Quality.GOOD
-    flow: PriceFlow | None = None
-    """By price, where there were trades."""
-    index_price: float = NAN
-    forecast: FundingForecast | None = None
-    """The newest, its parts of different age put together."""
-    quote: Quote | None = None
-    """The newest best bid and ask."""
-    book: BookSummary | None = None
-    """At the close; None while there is no book that can be trusted."""
-    liquidations_completeness: int | None = None
-    """`Quality.GOOD` where the venue's feed gives every print, SAMPLED or UNDERCOUNTED where not; None if not known."""
-    gaps: tuple[Gap, ...] = ()
-    """Holes that were noticed in this step."""
 
 
 class Carried(msgspec.Struct):
@@ -169,16 +126,17 @@ class Tally:
         elif isinstance(event, Gap):
             self._gap(event)
         elif isinstance(event, Quote):
-            if self._is_newer("quote", event.event_ns):
+            if self._is_newer("quote", event.event_ns, ties=True):
                 self.carried.quote = event
         elif isinstance(event, FundingForecast):
-            if self._is_newer("forecast", event.event_ns):
+            if self._is_newer("forecast", event.event_ns, ties=True):
                 self.carried.forecast = joined(self.carried.forecast, event)
         elif isinstance(event, Bar):
             self.bars.append(event)
         elif isinstance(event, Liquidation) and event.known_at_ns - event.event_ns > self.late_ns:
             self.counts["late"] += 1
         else:
+            self.heard = True
             self.stamps.append(event)
 
     def _fold(self) -> None:
@@ -229,7 +187,7 @@ class Tally:
 
     def _price(self, event: Price) -> None:
         self.heard = True
-        if event.of == "last" or not self._is_newer(event.of, event.event_ns):
+        if event.of == "last" or not self._is_newer(event.of, event.event_ns, ties=True):
             return
         if event.of == "index":
             self.carried.index_price = event.price
@@ -242,14 +200,18 @@ class Tally:
         if event.feed != Feed.BOOK:
             self.quality |= Quality.PARTIAL
         if event.feed != Feed.TRADES:
-            for book in self.books.values():
-                book.lose()
+            for depth, book in self.books.items():
+                if event.depth in (ALL_DEPTHS, depth):
+                    book.lose()
 
-    def _is_newer(self, kind: str, event_ns: int) -> bool:
-        """Whether an event is newer than the last of its kind; it is counted if not, and remembered if so."""
+    def _is_newer(self, kind: str, event_ns: int, ties: bool = False) -> bool:
+        """Whether an event is newer than the last of its kind; it is counted if not, and remembered if so.
+
+        With `ties` one of the same time counts as newer: several quotes of one millisecond come in their order.
+        """
         self.heard = True
         newest = self.carried.newest_ns.get(kind, 0)
-        if event_ns > newest:
+        if event_ns > newest or (ties and event_ns == newest):
             self.carried.newest_ns[kind] = event_ns
             return True
         self.counts["repeated" if event_ns == newest else "out_of_order"] += 1
@@ -266,7 +228,7 @@ class Tally:
         last_bars, mark_bars = [b for b in kept if not b.is_mark], [b for b in kept if b.is_mark]
         if last_bars and sum(b.cadence_ns for b in last_bars) != self.length_ns:
             self.quality |= Quality.PARTIAL
-        book = self._book(symbol, close_ns)
+        book = self._book(symbol, close_ns)  # before `quality` and `gaps`, which a crossed one adds to
         step = VenueStep(
             last=self._last() or candle(last_bars),
             mark=self._mark() or candle(mark_bars),
@@ -281,7 +243,7 @@ class Tally:
             forecast=self.carried.forecast,
             quote=self.carried.quote,
             book=book,
-            liquidations_completeness=completeness(self.venue, close_ns),
+            liquidations_completeness=completeness(self.venue, close_ns - 1),
             gaps=tuple(self.gaps),
         )
         self._begin()
@@ -340,6 +302,7 @@ class Tally:
             if book.valid and book.crossed:
                 book.lose()
                 self.counts["crossed"] += 1
+                self.quality |= Quality.GAP_BEFORE
                 self.gaps.append(
                     Gap(
                         venue=self.venue,
@@ -349,6 +312,7 @@ class Tally:
                         quality=int(Quality.GAP_BEFORE),
                         feed=Feed.BOOK,
                         reason=Broken.CROSSED,
+                        depth=depth,
                     )
                 )
             summary = summarise(book, self.bin_log)

@@ -15,11 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from squeeze.errors import LakeError
-from squeeze.market.events import DAY_NS, Quality, cadence_name
+from squeeze.market.events import DAY_NS, NAME, Quality, cadence_name
 from squeeze.market.lake import Lake, Stream
 from squeeze.market.partitions import (
     DAMAGE,
-    NAME,
     ROW_GROUP,
     columns_in,
     date_of,
@@ -308,13 +307,13 @@ class _Chain:
     def add(self, rows: Columns, place: str, faults: _Faults) -> None:
         updates = take(rows, rows["place"] == 0)
         updates = take(updates, np.argsort(updates["known_at_ns"], kind="stable"))
-        self.snapshots += int((updates["is_snapshot"] != 0).sum())
-        names = ("is_snapshot", "previous_id", "last_id", "known_at_ns")
+        self.snapshots += int((updates["is_change"] == 0).sum())
+        names = ("is_change", "previous_id", "last_id", "known_at_ns")
         table = np.stack([updates[name] for name in names])
         for depth in np.unique(updates["depth"]).tolist():
             feed = table[:, updates["depth"] == depth]
-            is_snapshot, previous, last, known = np.concatenate([self._last.get(depth, feed[:, :0]), feed], axis=1)
-            follows = (is_snapshot[1:] == 0) & (is_snapshot[:-1] == 0) & (previous[1:] >= 0) & (last[:-1] >= 0)
+            is_change, previous, last, known = np.concatenate([self._last.get(depth, feed[:, :0]), feed], axis=1)
+            follows = (is_change[1:] != 0) & (is_change[:-1] != 0) & (previous[1:] >= 0) & (last[:-1] >= 0)
             broken = follows & (previous[1:] != last[:-1])
             self.breaks += int(broken.sum())
             gaps = np.searchsorted(self._gap_times, known[1:], "right") - np.searchsorted(self._gap_times, known[:-1])

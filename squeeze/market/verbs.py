@@ -1,4 +1,4 @@
-"""The verbs of recorded markets: `squeeze lake`, `squeeze archives`, `squeeze steps`.
+"""The verbs of recorded markets: `squeeze archives`, `captures`, `lake`, `record`, `steps`.
 
 Importing this imports nothing heavy: each action does so when it runs.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from squeeze.cli import Arguments, Verb, iso, lake_argument, parse_time, show, telling
 from squeeze.errors import ConfigError, LakeError
+from squeeze.market.feeds.verbs import RECORD
 
 if TYPE_CHECKING:
     from squeeze.market.upkeep import StreamReport
@@ -251,6 +252,7 @@ MARKET_VERBS = {
         _lake_arguments,
         _lake,
     ),
+    "record": RECORD,
     "steps": Verb(
         "recorded events as steps, a line of JSON each",
         "squeeze steps BTCUSDT --raw out/raw --length 1s",

@@ -33,9 +33,8 @@ from squeeze.market.archives.reading import (
     lines,
     stamped,
 )
-from squeeze.market.events import DAY_NS, MINUTE_NS, BookUpdate, Levels
+from squeeze.market.events import DAY_NS, MINUTE_NS, NAME, BookUpdate, Levels
 from squeeze.market.instruments import ours
-from squeeze.market.partitions import NAME
 from squeeze.market.tables import EARLIEST_S, LATEST_S
 
 VENUE = "okx"

@@ -39,9 +39,9 @@ from squeeze.market.archives.reading import (
     received,
 )
 from squeeze.market.conventions import CONVENTIONS
-from squeeze.market.events import MINUTE_NS, Quality
+from squeeze.market.events import MINUTE_NS, NAME, Quality
 from squeeze.market.instruments import ours
-from squeeze.market.partitions import NAME, take
+from squeeze.market.partitions import take
 from squeeze.market.rows import Columns
 
 VENUES = {"binance-futures": "binance", "bybit": "bybit", "okex-swap": "okx"}
@@ -385,7 +385,7 @@ def _levels(rows: Columns, is_snapshot: np.ndarray, depth: int) -> Columns:
         "depth": np.full(size, depth),
         "last_id": unsaid,
         "place": np.arange(size) - first,
-        "is_snapshot": is_snapshot.astype(np.int64),
+        "is_change": np.where(is_snapshot, 0, 1),
         "first_id": unsaid,
         "previous_id": unsaid,
         "side": rows["side"],

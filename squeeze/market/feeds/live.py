@@ -24,16 +24,13 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from squeeze.errors import ConfigError, FrameError, LakeError, SqueezeError, VenueRefused
-from squeeze.market.events import AnyEvent
+from squeeze.market.events import NAME, AnyEvent, BookUpdate
 from squeeze.market.feeds.rest import Addresses, RequestFailed, Requests, is_loopback, plain
-from squeeze.market.partitions import NAME
-from squeeze.market.raw_log import RawLog, RawWriter
+from squeeze.market.raw_log import LOST, RawLog, RawWriter
 from squeeze.market.session import Session
 from squeeze.market.venues import Venue
 from squeeze.market.venues.wire import Connection
 
-LOST = "lost"
-"""The request of a frame that no venue sent: its connection ended at that time, for the reason that it holds."""
 REST = "rest"
 """The connection of answers to requests."""
 ROTATED = "rotated"
@@ -157,6 +154,7 @@ class Feed:
         self._opened = Counter[int]()
         self._started = Counter[int]()
         self._fetching: set[str] = set()
+        self._carried: dict[str, int] = {}  # by which place a symbol's book last came
         self._received_ns = 0
         self._next_open_s = 0.0
         self._jobs: set[asyncio.Task[None]] = set()
@@ -286,6 +284,9 @@ class Feed:
         self._on_frame(now_ns, frame, connection, request)
         events = self.session.on_frame(frame, now_ns, request, connection)
         if events:
+            for event in events:
+                if isinstance(event, BookUpdate) and event.is_snapshot and not request:
+                    self._carried[event.symbol] = int(connection.partition(".")[0])
             self._on_events(events)
         return bool(events or self.venue.decode(frame, now_ns, request))  # what was said before is said
 
@@ -393,7 +394,7 @@ class Feed:
             try:
                 said = self._take(frame if isinstance(frame, bytes) else frame.encode(), link.label)
             except VenueRefused:
-                said = True
+                said = False
             except FrameError:
                 said = True  # not by silence is it ill
             if said:
@@ -427,18 +428,13 @@ class Feed:
         """Tell of a connection that ended, unless another one speaks in its place."""
         speaking = [other for other in self._links if other.speaks]
         if any(other.place == link.place for other in speaking):
+            self.session.forget(link.label)
             return
         self.traffic.lost[link.reason] += 1
-        if link.speaks:
-            now_ns = self._now_ns()
-            self._on_frame(now_ns, msgspec.json.encode({"reason": link.reason}), link.label, LOST)
-            if gaps := self.session.on_disconnect(now_ns):
-                self._on_events(gaps)
-            if not self._snapshots:
-                # The session has forgotten all books of the venue, and only subscribing brings them back. All at
-                # once, before the first is open again: one after the other would go on for ever.
-                for other in speaking:
-                    other.end("begun again")
+        now_ns = self._now_ns()
+        self._on_frame(now_ns, msgspec.json.encode({"reason": link.reason}), link.label, LOST)
+        if gaps := self.session.on_disconnect(now_ns, link.label):
+            self._on_events(gaps)
         self._on_gap(link.label, link.reason)
 
     # Requests: what the venue gives only when asked, and books to start from.
@@ -464,8 +460,7 @@ class Feed:
         return True
 
     async def _mend(self) -> None:
-        """Books that wait for a snapshot get one: by a request, or by new connections."""
-        waiting_s = 0.0
+        """Books that wait for a snapshot get one: by a request, or by subscribing again."""
         look_s = min(0.25, self.limits.snapshot_every_seconds / 2, self.limits.snapshot_seconds / 2)
         while True:
             await asyncio.sleep(look_s)
@@ -473,12 +468,14 @@ class Feed:
             for symbol in waiting & set(self._snapshots) - self._fetching:
                 self._fetching.add(symbol)
                 self._spawn(self._fetch(symbol))
-            settled = self._links and all(x.lived_s >= self.limits.snapshot_seconds for x in self._links)
-            waiting_s = waiting_s + look_s if waiting - set(self._snapshots) and settled else 0.0
-            if waiting_s >= self.limits.snapshot_seconds:
-                for link in self._links:
+            stuck = waiting - set(self._snapshots)
+            for link in self._links:
+                waits = link.lived_s >= self.limits.snapshot_seconds and any(
+                    self._carried.get(symbol, link.place) == link.place for symbol in stuck
+                )
+                link.waits_s = link.waits_s + look_s if waits else 0.0
+                if link.waits_s >= self.limits.snapshot_seconds:
                     link.end("no snapshot")
-                waiting_s = 0.0
 
     async def _fetch(self, symbol: str) -> None:
         failures = 0
@@ -500,6 +497,8 @@ class _Link:
         self.opened_s = math.inf
         self.heard_s = math.inf
         self.speaks = False
+        self.waits_s = 0.0
+        """How long a book of it has waited for a snapshot."""
         self.reason = ""
         self.settled = asyncio.Event()
         """It has spoken, or ended."""

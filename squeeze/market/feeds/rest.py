@@ -12,12 +12,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
 from squeeze.errors import ConfigError
 
 PLAIN = {"wss": "ws", "https": "http"}
 """What a scheme is on this machine."""
+SAFE = "/=&!@,:%"
 BANS = (403, 418)
 """Statuses after which a venue wants to be left alone for long: Bybit's and Binance's (domain.md §1.2, §1.4)."""
 
@@ -58,7 +59,8 @@ class Addresses:
             split = self._moved(split, place)
         if split.scheme not in PLAIN and not (split.scheme in PLAIN.values() and is_loopback(split.hostname)):
             raise ConfigError(f"expected wss or https, or an address of this machine, got {urlunsplit(split)[:120]}")
-        return urlunsplit(split)
+        # There are contracts in Chinese, and a URL is ASCII.
+        return urlunsplit(split._replace(path=quote(split.path, SAFE), query=quote(split.query, SAFE)))
 
     @staticmethod
     def _moved(split: SplitResult, place: str) -> SplitResult:

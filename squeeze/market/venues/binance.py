@@ -238,7 +238,8 @@ class Binance:
 def _uncommon(frame: bytes) -> Message | None:
     """The message of a frame that is not wrapped, or has empty fields; None for what is not read."""
     outer = OTHER(frame)
-    if bytes(outer.error) not in (b"", b"null") or outer.code not in (None, 0, 200):
+    failed = bytes(outer.error) not in (b"", b"null") or outer.code not in (None, 0, 200)
+    if failed and outer.e is None:
         said = bytes(outer.error).decode(errors="replace") or f"{outer.code} {outer.msg}"
         raise VenueRefused(f"{VENUE}: {said[:200]}")
     body = bytes(outer.data) or frame

@@ -12,8 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from squeeze.errors import FrameError
-from squeeze.market.events import AnyEvent
-from squeeze.market.partitions import NAME
+from squeeze.market.events import NAME, AnyEvent
 
 Px = Annotated[float, Meta(gt=0, le=1e12)]
 """A price in quote currency."""
@@ -150,7 +149,7 @@ def query(request: str, key: str) -> str:
     >>> query("/fapi/v1/depth?symbol=BTCUSDT&limit=1000", "symbol")
     'BTCUSDT'
     """
-    found = re.search(rf"[?&]{key}=([A-Za-z0-9._+-]+)", request)
+    found = re.search(rf"[?&]{key}=([\w.+-]+)", request)
     if found is None:
         raise FrameError(f"the request {request[:120]!r} does not say its {key}")
     return found[1]
