@@ -257,7 +257,7 @@ def naive_summary(bids: dict[float, float], asks: dict[float, float], depth: int
     found: dict = {"bid": max(bids), "ask": min(asks), "spread_bps": (min(asks) - max(bids)) / mid * 1e4}
     bands: list[list[float]] = [[], []]
     for bps in (10.0, 25.0, 50.0, 100.0, 200.0):
-        low, high = mid * (1 - bps / 1e4), mid * (1 + bps / 1e4)
+        low, high = mid * (1e4 - bps) / 1e4, mid * (1e4 + bps) / 1e4
         bought = sum(p * s for p, s, side in near if side == 0 and p >= low)
         sold = sum(p * s for p, s, side in near if side == 1 and p <= high)
         bands[0].append(math.nan if low < last[0] else bought)

@@ -648,11 +648,7 @@ def test_nothing_is_read_unless_all_names_are_known(lake, tmp_path):
     assert lake.streams() == []
 
 
-def test_the_verb_prints_a_table(tmp_path, monkeypatch, capsys):
-    from squeeze import cli
-    from squeeze.market.archives.verbs import archives
-
-    monkeypatch.setitem(cli.VERBS, "archives", archives)
+def test_the_verb_prints_a_table(tmp_path, capsys):
     path = zipped(tmp_path / "BTCUSDT-1m-2024-03-01.zip", [kline(0)])
     assert main(["archives", str(path), "--lake", str(tmp_path / "lake"), "--spot"]) == 0
     header, row = capsys.readouterr().out.splitlines()

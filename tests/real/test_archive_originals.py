@@ -115,4 +115,4 @@ def test_tardis_book_of_deribit(originals, tmp_path):
     got = lake.read("book", "deribit", "BTC-PERPETUAL")
     assert done.rows + done.skipped == len(rows) == 15
     assert got["size_base"].sum() == sum(float(row["amount"]) for row in rows[done.skipped :])
-    assert np.flatnonzero(got["is_snapshot"]).size == sum(row["is_snapshot"] == "true" for row in rows)
+    assert np.flatnonzero(got["is_change"] == 0).size == sum(row["is_snapshot"] == "true" for row in rows)
