@@ -44,6 +44,7 @@ class Chain:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
+        self._steps = rule is Rule.STEPS
         self.last_id: int | None = None
         self.stale = 0
         self.joined = False
@@ -57,6 +58,10 @@ class Chain:
 
     def take(self, update: BookUpdate) -> tuple[list[BookUpdate], bool]:
         """The updates that can be applied now, and whether a hole came before them."""
+        before = update.last_id - 1 if self._steps else update.previous_id
+        if before == self.last_id and self.joined and not update.is_snapshot:  # what nearly all are
+            self.last_id, self._behind = update.last_id, 0
+            return [update], False
         if update.is_snapshot:
             return self._begin(update)
         if self.last_id is None:

@@ -1,6 +1,6 @@
 """How fast the live path is: `make bench`. Outputs are proved equal first; nothing is ever asserted about time.
 
-The twin (`tests/naive.py`) is written to be obvious, not fast: it walks 20,000 bins where the map keeps to what was
+Feeds, books and steps are measured in `feeds`. The twin (`tests/naive.py`) is written to be obvious, not fast: it walks 20,000 bins where the map keeps to what was
 touched, so the ratio says what all of that earns and not what numba alone does. Every figure is taken after warm-up
 calls, on one thread; a p99 is over single calls. With `--model FILE` the model's step and the whole chain are measured
 too.
@@ -26,6 +26,7 @@ from squeeze.market.events import HOUR_NS, SECOND_NS, Funding, Liquidation, Open
 from squeeze.market.steps import Candle, Step, VenueStep
 from squeeze.spec import FrameSpec, LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 from squeeze.state import MarketState
+from tests.benchmarks import feeds
 from tests.naive import NaiveMap
 
 START_NS = 20_000 * 24 * HOUR_NS
@@ -239,6 +240,8 @@ def main() -> None:
     if args.model:
         results |= bench_model(args.model, args.calls, 2000)
     print(table(results))
+    results["feeds"] = feeds.bench_feeds()
+    print(feeds.table(results["feeds"]))
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(

@@ -31,9 +31,10 @@ RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "captures"
 ROUNDS = 5
 SNAPSHOT = "/fapi/v1/depth?symbol=BTCUSDT&limit=1000"
 COMMITTED = {
-    "trades, Binance": 1_000_000,
-    "trades, Bybit": 500_000,
+    "trades added up, Binance": 1_000_000,
+    "trades added up, Bybit": 500_000,
     "quotes, Binance": 1_500_000,
+    "tickers, Bybit": 1_500_000,
     "68-level books, Binance": 60_000,
     "10-level books, Bybit": 250_000,
 }
@@ -230,7 +231,8 @@ def bench_binance(with_cryptofeed: bool) -> dict[str, Any]:
             (float(t.bid), float(t.ask)) for t in theirs.said or []
         ]
     return {
-        "trades, Binance": compared(trades, sides(lambda: adding(Binance())[0], "trades")),
+        "trades, Binance": compared(trades, sides(lambda: decoding(Binance()), "trades")),
+        "trades added up, Binance": compared(trades, {"ours": lambda: adding(Binance())[0]}),
         "quotes, Binance": compared(quotes, sides(lambda: decoding(Binance()), "ticker")),
         "68-level books, Binance": compared(depth, sides(lambda: applying(Binance(), Rule.JOINS, first)[0], "l2_book")),
     }
@@ -283,8 +285,9 @@ def bench_bybit(with_cryptofeed: bool) -> dict[str, Any]:
     whole = [f for f in tickers if b'"snapshot"' in f[:80]]
     deltas = [f for f in tickers if f not in whole]
     return {
-        "trades, Bybit": compared(trades * 300, sides(lambda: adding(Bybit())[0], "trades", []))
+        "trades, Bybit": compared(trades * 300, sides(lambda: decoding(Bybit()), "trades", []))
         | {"trades a frame": round(sum(f.count(b'"S"') for f in trades) / len(trades), 1)},
+        "trades added up, Bybit": compared(trades * 300, {"ours": lambda: adding(Bybit())[0]}),
         "tickers, Bybit": compared(deltas * 40, sides(lambda: decoding(Bybit()), "ticker", whole)),
         "10-level books, Bybit": compared(books[1:] * 100, sides(unchained, "l2_book", books[:1]))
         | {"levels a frame": round(sum(f.count(b'["') for f in books[1:]) / len(books[1:]), 1)},

@@ -6,7 +6,6 @@ each field is an event of its own. Spot uses the same topics with other keys: a 
 """
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import Any, Literal
 
 import msgspec
@@ -27,6 +26,7 @@ from squeeze.market.events import (
     Trade,
 )
 from squeeze.market.venues.wire import (
+    MOST_NAMES,
     MS,
     NOTHING,
     UNREADABLE,
@@ -40,6 +40,7 @@ from squeeze.market.venues.wire import (
     Px,
     Rate,
     Sz,
+    Topics,
     Wire,
     batches,
     decoder,
@@ -54,6 +55,10 @@ OFF_BOOK = int(Quality.OFF_BOOK)
 WEBSOCKET = "wss://stream.bybit.com/v5/public/linear"
 REST = "https://api.bybit.com"
 NAMES = Names()
+TRADE_TOPICS = Topics("publicTrade.", NAMES)
+TICKER_TOPICS = Topics("tickers.", NAMES)
+LIQUIDATION_TOPICS = Topics("allLiquidation.", NAMES)
+OLD_LIQUIDATION_TOPICS = Topics("liquidation.", NAMES)
 TOPICS = ("publicTrade", "orderbook.200", "tickers", "allLiquidation")
 SYMBOLS_PER_CONNECTION = 50
 """The limit is 21,000 characters of topics; fewer make a lost connection a smaller hole."""
@@ -275,17 +280,9 @@ def _uncommon(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     return [] if read is None else read(without_empty(frame), known_at_ns)
 
 
-@lru_cache(maxsize=4096)
-def _symbol(topic: str, start: str) -> str:
-    """The symbol that a topic ends with; `ValueError` for another topic, which a key given twice can bring."""
-    if not topic.startswith(start):
-        raise ValueError(f"expected a topic {start}*, got {topic[:64]}")
-    return NAMES[topic[len(start) :]]
-
-
 def _trades(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = TRADES(frame)
-    fills, symbol = wire.data, _symbol(wire.topic, "publicTrade.")
+    fills, symbol = wire.data, TRADE_TOPICS[wire.topic]
     if [t for t in fills if t.s != symbol]:
         raise ValueError(f"a trade of another contract under {wire.topic}")
     return [
@@ -299,27 +296,43 @@ def _trades(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
 
 def _book(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = BOOK(frame)
-    start, _, native = wire.topic.rpartition(".")
-    depth = start.removeprefix("orderbook.")
-    if not depth.isdecimal() or len(depth) > 4:  # orderbook.rpi: orders that only retail takers can meet
+    symbol, depth = BOOK_TOPICS[wire.topic]
+    if depth == NOT_READ:
         return []
-    if wire.data.s != native:
+    if wire.data.s != symbol:
         raise ValueError(f"a book of {wire.data.s} under {wire.topic}")
-    common: dict[str, Any] = {
-        "venue": VENUE,
-        "symbol": NAMES[native],
-        "event_ns": (wire.cts or wire.ts) * MS,
-        "known_at_ns": known_at_ns,
-    }
-    if depth == "1":
+    at_ns = (wire.cts or wire.ts) * MS
+    if depth == 1:
         (bid, bid_size), (ask, ask_size) = _best(wire.data.b), _best(wire.data.a)
-        return [Quote(**common, bid=bid, bid_size_base=bid_size, ask=ask, ask_size_base=ask_size)]
+        return [
+            Quote(
+                venue=VENUE, symbol=symbol, event_ns=at_ns, known_at_ns=known_at_ns,
+                bid=bid, bid_size_base=bid_size, ask=ask, ask_size_base=ask_size,
+            )
+        ]  # fmt: skip
     return [
         BookUpdate(
-            **common, is_snapshot=wire.type == "snapshot", bids=wire.data.b, asks=wire.data.a,
-            last_id=wire.data.u, depth=int(depth),
+            venue=VENUE, symbol=symbol, event_ns=at_ns, known_at_ns=known_at_ns,
+            is_snapshot=wire.type == "snapshot", bids=wire.data.b, asks=wire.data.a, last_id=wire.data.u, depth=depth,
         )
     ]  # fmt: skip
+
+
+NOT_READ = -1
+"""Depth of `orderbook.rpi`: orders that only retail takers can meet."""
+
+
+class BookTopics(dict[str, tuple[str, int]]):
+    """Contract and depth of `orderbook` topics."""
+
+    def __missing__(self, topic: str) -> tuple[str, int]:
+        start, _, native = topic.rpartition(".")
+        depth = start.removeprefix("orderbook.")
+        found = NAMES[native], int(depth) if depth.isdecimal() and len(depth) <= 4 else NOT_READ
+        if len(self) >= MOST_NAMES:
+            self.clear()
+        self[topic] = found
+        return found
 
 
 def _best(levels: list[Level]) -> Level:
@@ -330,7 +343,7 @@ def _best(levels: list[Level]) -> Level:
 def _ticker(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = TICKER(frame)
     d = wire.data
-    symbol = _symbol(wire.topic, "tickers.")
+    symbol = TICKER_TOPICS[wire.topic]
     if d.symbol != symbol:
         raise ValueError(f"a ticker of {d.symbol} under {wire.topic}")
     common: dict[str, Any] = {
@@ -369,7 +382,7 @@ def _single(one_sided: float | None, both_sided: float | None) -> float:
 
 def _liquidations(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = LIQUIDATIONS(frame)
-    symbol = _symbol(wire.topic, "allLiquidation.")
+    symbol = LIQUIDATION_TOPICS[wire.topic]
     events: list[AnyEvent] = []
     for place, x in enumerate(wire.data):
         if x.s != symbol:
@@ -386,7 +399,7 @@ def _liquidations(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
 
 def _old_liquidations(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = OLD_LIQUIDATIONS(frame)
-    if wire.data.symbol != _symbol(wire.topic, "liquidation."):
+    if wire.data.symbol != OLD_LIQUIDATION_TOPICS[wire.topic]:
         raise ValueError(f"a liquidation of {wire.data.symbol} under {wire.topic}")
     return _sampled([wire.data], known_at_ns)
 
@@ -442,6 +455,7 @@ def _funding_answer(frame: bytes, known_at_ns: int, request: str) -> list[AnyEve
     ]  # fmt: skip
 
 
+BOOK_TOPICS = BookTopics()
 TRADES: Decode[TradesWire] = decoder(TradesWire)
 BOOK: Decode[BookWire] = decoder(BookWire)
 TICKER: Decode[TickerWire] = decoder(TickerWire)

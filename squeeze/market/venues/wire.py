@@ -126,12 +126,30 @@ class Names(dict[str, str]):
         self._spell = spell
 
     def __missing__(self, native: str) -> str:
-        if NAME.fullmatch(native) is None or len(native) > 64:
-            raise ValueError(f"{native[:64]!r} is no name of a contract")
+        self._check(native)
         if len(self) >= MOST_NAMES:
             self.clear()
         self[native] = self._spell(native)
         return self[native]
+
+    def _check(self, native: str) -> None:
+        if NAME.fullmatch(native) is None or len(native) > 64:
+            raise ValueError(f"{native[:64]!r} is no name of a contract")
+
+
+class Topics(Names):
+    """The contract that a topic of one kind ends with; `ValueError` for a topic of another kind."""
+
+    def __init__(self, start: str, names: Names) -> None:
+        def contract(topic: str) -> str:
+            if not topic.startswith(start):
+                raise ValueError(f"expected a topic {start}*, got {topic[:64]}")
+            return names[topic[len(start) :]]
+
+        super().__init__(contract)
+
+    def _check(self, native: str) -> None:
+        """The contract in it is checked."""
 
 
 MOST_NAMES = 4096
