@@ -46,3 +46,12 @@ class VenueRefused(FrameError):
 
 class StepError(SqueezeError):
     """Catch it around `MarketState.advance`; feed the next step, or restore a snapshot."""
+
+
+def one_line(problem: object) -> str:
+    """The text of a problem without line breaks, as every message here is.
+
+    >>> one_line(ValueError("no such key:\\n  word"))
+    'no such key: word'
+    """
+    return " ".join(str(problem).split())

@@ -13,7 +13,7 @@ import pytest
 
 from squeeze.cli import main
 from squeeze.errors import DataError
-from squeeze.market.archives import import_archives, reading
+from squeeze.market.archives import days, import_archives, reading
 from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS, BookUpdate, Quality
 from squeeze.market.lake import Lake
 from squeeze.market.partitions import Written
@@ -219,7 +219,7 @@ def test_raw_trades_and_small_blocks_give_the_same_as_large_ones(lake, tmp_path,
     path = zipped(tmp_path / "BTCUSDT-trades-2024-03.zip", ["id,price,qty,quoteQty,time,isBuyerMaker", *rows])
     import_archives([path], lake)
     monkeypatch.setattr(reading, "BLOCK", 1000)
-    monkeypatch.setattr(reading, "SPILL", 20_000)
+    monkeypatch.setattr(days, "SPILL", 20_000)
     small = Lake(tmp_path / "small")
     (done,) = import_archives([path], small)
     assert done.written == Written(rows_new=3000)

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from squeeze.errors import DataError
 from squeeze.market import instruments
 from squeeze.market.instruments import NAN, Instrument, Instruments, Tier, native, ours
-from squeeze.market.venues import metadata
+from squeeze.market.venues.binance_metadata import binance_funding_intervals, binance_instruments, binance_tiers
+from squeeze.market.venues.bybit_metadata import bybit_instruments, bybit_tiers
+from squeeze.market.venues.okx_metadata import okx_instruments, okx_tiers
 
 TIERS = (Tier(300_000.0, 0.0033, 150.0), Tier(2_000_000.0, 0.005, 100.0, 510.0), Tier(math.inf, 0.01, 50.0, 10_510.0))
 AT = 1_786_310_817_197_000_000
@@ -435,7 +437,7 @@ def bare(*rows):
 def test_bybit_contracts_are_read_and_their_minutes_of_funding_become_hours():
     dated = bybit_row(symbol="BTC-25SEP26", contractType="LinearFutures", fundingInterval=None)
     early = bybit_row(symbol="NEWUSDT", status="PreLaunch", fundingInterval=None)
-    (contract,) = metadata.bybit_instruments(bybit(dated, bybit_row(), early), AT)
+    (contract,) = bybit_instruments(bybit(dated, bybit_row(), early), AT)
     assert contract == record(
         as_of_ns=AT,
         minimum_size_base=0.002,
@@ -449,50 +451,50 @@ def test_bybit_contracts_are_read_and_their_minutes_of_funding_become_hours():
 
 def test_an_inverse_bybit_contract_is_a_dollar():
     row = bybit_row(symbol="BTCUSD", contractType="InversePerpetual")
-    (contract,) = metadata.bybit_instruments(bybit(row, category="inverse"), AT)
+    (contract,) = bybit_instruments(bybit(row, category="inverse"), AT)
     assert contract.to_base(100.0, 50_000.0) == 0.002
     assert math.isnan(contract.lot_size_base)
 
 
 def test_bybit_tiers_take_the_published_deduction_or_work_it_out():
-    published = metadata.bybit_tiers(bybit(bybit_tier(**SECOND, mmDeduction="510"), bybit_tier()))
-    derived = metadata.bybit_tiers(bybit(bybit_tier(**SECOND), bybit_tier()))
+    published = bybit_tiers(bybit(bybit_tier(**SECOND, mmDeduction="510"), bybit_tier()))
+    derived = bybit_tiers(bybit(bybit_tier(**SECOND), bybit_tier()))
     assert published == {"BTCUSDT": TIERS[:2]}
     assert [t.deduction_usd for t in derived["BTCUSDT"]] == pytest.approx([0.0, 510.0], abs=1e-6)
 
 
 def test_bybit_margins_in_percent_are_told_by_the_leverage():
     row = bybit_tier(maintenanceMargin="0.5", initialMargin="1", maxLeverage="100.00")
-    assert metadata.bybit_tiers(bybit(row))["BTCUSDT"][0].maintenance_rate == 0.005
+    assert bybit_tiers(bybit(row))["BTCUSDT"][0].maintenance_rate == 0.005
     row = bybit_tier(maintenanceMargin="0.5", initialMargin="1", maxLeverage="1")
-    assert metadata.bybit_tiers(bybit(row))["BTCUSDT"][0].maintenance_rate == 0.5
+    assert bybit_tiers(bybit(row))["BTCUSDT"][0].maintenance_rate == 0.5
     with pytest.raises(DataError, match=r"initialMargin must be near 1/maxLeverage, or that in percent, got 0.1 at"):
-        metadata.bybit_tiers(bybit(bybit_tier(initialMargin="0.1", maxLeverage="100")))
+        bybit_tiers(bybit(bybit_tier(initialMargin="0.1", maxLeverage="100")))
 
 
 def test_okx_lots_in_contracts_become_base_coins():
     future = okx_row(instId="BTC-USDT-261030", instType="FUTURES")
     early = okx_row(instId="NEW-USDT-SWAP", state="preopen", ctVal="", lotSz="")
-    (contract,) = metadata.okx_instruments(okx(future, early, okx_row()), AT)
+    (contract,) = okx_instruments(okx(future, early, okx_row()), AT)
     assert (contract.native, contract.symbol, contract.contract_value) == ("BTC-USDT-SWAP", "BTCUSDT", 0.01)
     assert (contract.lot_size_base, contract.minimum_size_base, contract.tick_size) == (0.0001, 0.0002, 0.1)
-    (contract,) = metadata.okx_instruments(okx(okx_row(ctVal="0.1", ctMult="10", lotSz="0.1", minSz="0.7")), AT)
+    (contract,) = okx_instruments(okx(okx_row(ctVal="0.1", ctMult="10", lotSz="0.1", minSz="0.7")), AT)
     assert (contract.contract_value, contract.lot_size_base, contract.minimum_size_base) == (1.0, 0.1, 0.7)
 
 
 def test_an_inverse_okx_contract_has_its_value_in_quote_currency():
     row = okx_row(instId="BTC-USD-SWAP", ctVal="100", ctValCcy="USD", ctType="inverse")
-    (contract,) = metadata.okx_instruments(okx(row), AT)
+    (contract,) = okx_instruments(okx(row), AT)
     assert contract.to_base(250.0, 50_000.0) == 0.5
     with pytest.raises(DataError, match=r"BTC-USD-SWAP .row 0.: ctValCcy must be the quote of BTC-USD-SWAP, got 'BTC'"):
-        metadata.okx_instruments(okx({**row, "ctValCcy": "BTC"}), AT)
+        okx_instruments(okx({**row, "ctValCcy": "BTC"}), AT)
     with pytest.raises(DataError, match="ctValCcy must be the base of BTC-USDT-SWAP, got 'USDT'"):
-        metadata.okx_instruments(okx(okx_row(ctValCcy="USDT")), AT)
+        okx_instruments(okx(okx_row(ctValCcy="USDT")), AT)
 
 
 def test_okx_tiers_are_in_contracts_of_the_perpetual():
     second = okx_tier(tier="2", minSz="1001", maxSz="2000", mmr="0.005", maxLever="75")
-    tiers = metadata.okx_tiers(okx(okx_tier(), okx_tier(instFamily="DOT-USDT"), second))
+    tiers = okx_tiers(okx(okx_tier(), okx_tier(instFamily="DOT-USDT"), second))
     assert list(tiers) == ["BTC-USDT-SWAP", "DOT-USDT-SWAP"]
     contract = swap(tiers=tiers["BTC-USDT-SWAP"])
     assert contract.tier(500_000.0, 50_000.0).maintenance_rate == 0.004
@@ -502,7 +504,7 @@ def test_okx_tiers_are_in_contracts_of_the_perpetual():
 def test_binance_contracts_are_read_by_the_type_of_their_filters():
     dated = binance_row(symbol="BTCUSDT_260925", contractType="CURRENT_QUARTER", filters=[])
     shares = binance_row(symbol="TSLAUSDT", contractType="TRADIFI_PERPETUAL")
-    (contract,) = metadata.binance_instruments(binance(dated, shares, binance_row()), AT)
+    (contract,) = binance_instruments(binance(dated, shares, binance_row()), AT)
     assert (contract.lot_size_base, contract.minimum_size_base, contract.tick_size) == (0.001, 0.002, 0.1)
     assert contract.minimum_notional_usd == 100.0
     assert math.isnan(contract.funding_interval_hours)
@@ -510,22 +512,22 @@ def test_binance_contracts_are_read_by_the_type_of_their_filters():
 
 def test_a_missing_binance_filter_is_refused_but_the_smallest_notional_may_be_unknown():
     filters = binance_row()["filters"]
-    (contract,) = metadata.binance_instruments(binance(binance_row(filters=filters[:-1])), AT)
+    (contract,) = binance_instruments(binance(binance_row(filters=filters[:-1])), AT)
     assert math.isnan(contract.minimum_notional_usd)
     with pytest.raises(DataError, match=r"BTCUSDT .row 0.: PRICE_FILTER.tickSize must be a number, got nothing"):
-        metadata.binance_instruments(binance(binance_row(filters=filters[1:])), AT)
+        binance_instruments(binance(binance_row(filters=filters[1:])), AT)
 
 
 def test_binance_funding_intervals_are_hours_by_contract():
     rows = {"symbol": "BTCUSDT", "fundingIntervalHours": 8}, {"symbol": "NEWUSDT", "fundingIntervalHours": 4}
-    assert metadata.binance_funding_intervals(bare(*rows)) == {"BTCUSDT": 8.0, "NEWUSDT": 4.0}
+    assert binance_funding_intervals(bare(*rows)) == {"BTCUSDT": 8.0, "NEWUSDT": 4.0}
 
 
 def test_binance_brackets_become_tiers_from_a_list_or_one_object():
     brackets = [bracket(300_000, 150, 0.004, cum=0), bracket(800_000, 100, 0.005, cum=300.0), bracket(3e6, 75, 0.0065)]
     row = {"symbol": "BTCUSDT", "notionalCoef": 1.5, "brackets": brackets}
-    listed = metadata.binance_tiers(bare(row))
-    assert listed == metadata.binance_tiers(json.dumps(row).encode())
+    listed = binance_tiers(bare(row))
+    assert listed == binance_tiers(json.dumps(row).encode())
     assert [t.deduction_usd for t in listed["BTCUSDT"]] == pytest.approx([0.0, 300.0, 1500.0], abs=1e-6)
 
 
@@ -551,17 +553,17 @@ BAD_NUMBERS = [
 ]
 
 NUMBERS = [
-    (metadata.bybit_instruments, "fundingInterval", lambda v: bybit(bybit_row(fundingInterval=v))),
-    (metadata.bybit_instruments, "tickSize", lambda v: bybit(bybit_row(priceFilter={"tickSize": v}))),
-    (metadata.bybit_tiers, "riskLimitValue", lambda v: bybit(bybit_tier(riskLimitValue=v))),
-    (metadata.bybit_tiers, "maintenanceMargin", lambda v: bybit(bybit_tier(maintenanceMargin=v))),
-    (metadata.okx_instruments, "ctVal", lambda v: okx(okx_row(ctVal=v))),
-    (metadata.okx_instruments, "lotSz", lambda v: okx(okx_row(lotSz=v))),
-    (metadata.okx_tiers, "maxSz", lambda v: okx(okx_tier(maxSz=v))),
-    (metadata.okx_tiers, "mmr", lambda v: okx(okx_tier(mmr=v))),
-    (metadata.binance_instruments, "tickSize", lambda v: binance(binance_row(filters=[price_filter(v)]))),
-    (metadata.binance_funding_intervals, "fundingIntervalHours", lambda v: bare(funding(v))),
-    (metadata.binance_tiers, "notionalCap", lambda v: bare({"symbol": "B", "brackets": [bracket(v, 150, 0.004)]})),
+    (bybit_instruments, "fundingInterval", lambda v: bybit(bybit_row(fundingInterval=v))),
+    (bybit_instruments, "tickSize", lambda v: bybit(bybit_row(priceFilter={"tickSize": v}))),
+    (bybit_tiers, "riskLimitValue", lambda v: bybit(bybit_tier(riskLimitValue=v))),
+    (bybit_tiers, "maintenanceMargin", lambda v: bybit(bybit_tier(maintenanceMargin=v))),
+    (okx_instruments, "ctVal", lambda v: okx(okx_row(ctVal=v))),
+    (okx_instruments, "lotSz", lambda v: okx(okx_row(lotSz=v))),
+    (okx_tiers, "maxSz", lambda v: okx(okx_tier(maxSz=v))),
+    (okx_tiers, "mmr", lambda v: okx(okx_tier(mmr=v))),
+    (binance_instruments, "tickSize", lambda v: binance(binance_row(filters=[price_filter(v)]))),
+    (binance_funding_intervals, "fundingIntervalHours", lambda v: bare(funding(v))),
+    (binance_tiers, "notionalCap", lambda v: bare({"symbol": "B", "brackets": [bracket(v, 150, 0.004)]})),
 ]
 
 
@@ -574,7 +576,7 @@ def funding(hours):
 
 
 def ask(read, body):
-    takes_time = read in (metadata.bybit_instruments, metadata.okx_instruments, metadata.binance_instruments)
+    takes_time = read in (bybit_instruments, okx_instruments, binance_instruments)
     return read(body, AT) if takes_time else read(body)
 
 
@@ -591,13 +593,13 @@ def test_a_number_that_cannot_be_is_refused_with_its_field(read, field, body, va
 
 
 BODIES = [
-    (metadata.bybit_instruments, bybit(bybit_row(), bybit_row(symbol="BTC-25SEP26", contractType="LinearFutures"))),
-    (metadata.bybit_tiers, bybit(bybit_tier(), bybit_tier(**SECOND, mmDeduction="510"))),
-    (metadata.okx_instruments, okx(okx_row(), okx_row(instId="BTC-USD-SWAP", ctValCcy="USD", ctType="inverse"))),
-    (metadata.okx_tiers, okx(okx_tier(), okx_tier(maxSz="2000", mmr="0.005"))),
-    (metadata.binance_instruments, binance(binance_row())),
-    (metadata.binance_funding_intervals, bare(funding(8), {"symbol": "DOTUSDT", "fundingIntervalHours": 4})),
-    (metadata.binance_tiers, bare({"symbol": "B", "brackets": [bracket(1e4, 75, 0.0065), bracket(5e4, 50, 0.01)]})),
+    (bybit_instruments, bybit(bybit_row(), bybit_row(symbol="BTC-25SEP26", contractType="LinearFutures"))),
+    (bybit_tiers, bybit(bybit_tier(), bybit_tier(**SECOND, mmDeduction="510"))),
+    (okx_instruments, okx(okx_row(), okx_row(instId="BTC-USD-SWAP", ctValCcy="USD", ctType="inverse"))),
+    (okx_tiers, okx(okx_tier(), okx_tier(maxSz="2000", mmr="0.005"))),
+    (binance_instruments, binance(binance_row())),
+    (binance_funding_intervals, bare(funding(8), {"symbol": "DOTUSDT", "fundingIntervalHours": 4})),
+    (binance_tiers, bare({"symbol": "B", "brackets": [bracket(1e4, 75, 0.0065), bracket(5e4, 50, 0.01)]})),
 ]
 
 by_reader = pytest.mark.parametrize(("read", "body"), BODIES, ids=[read.__name__ for read, _ in BODIES])
@@ -626,7 +628,7 @@ def test_answers_that_say_nothing_are_refused(read, body):
 @by_reader
 def test_an_empty_list_is_refused(read, body):
     empty = {"bybit": bybit(), "okx": okx(), "binance": bare()}[read.__name__.split("_")[0]]
-    if read is metadata.binance_instruments:
+    if read is binance_instruments:
         empty = binance()
     with pytest.raises(DataError, match="expected at least one row, got an empty list"):
         ask(read, empty)
@@ -655,14 +657,14 @@ def test_fields_that_venues_add_are_ignored(read, body):
 
 def test_tiers_that_do_not_rise_are_refused_with_the_contract():
     with pytest.raises(DataError, match="bybit /v5/market/risk-limit: BTCUSDT: tiers must be of rising limit"):
-        metadata.bybit_tiers(bybit(bybit_tier(), bybit_tier()))
+        bybit_tiers(bybit(bybit_tier(), bybit_tier()))
     falling = {**SECOND, "maintenanceMargin": "0.003"}
     with pytest.raises(DataError, match=r"of rising maintenance_rate, from 0.0033, got 0.003"):
-        metadata.bybit_tiers(bybit(bybit_tier(), bybit_tier(**falling)))
+        bybit_tiers(bybit(bybit_tier(), bybit_tier(**falling)))
     with pytest.raises(DataError, match="category must be 'linear', got 'inverse'"):
-        metadata.bybit_tiers(bybit(bybit_tier(), category="inverse"))
+        bybit_tiers(bybit(bybit_tier(), category="inverse"))
     with pytest.raises(DataError, match="brackets must not be empty"):
-        metadata.binance_tiers(bare({"symbol": "BTCUSDT", "brackets": []}))
+        binance_tiers(bare({"symbol": "BTCUSDT", "brackets": []}))
 
 
 ODD = [
@@ -756,7 +758,7 @@ def recorded(recordings, capture, path):
 @pytest.mark.real
 def test_bybits_recorded_contracts_are_those_that_ship(recordings):
     body, _ = recorded(recordings, "BYBIT.jsonl.zst", "instruments-info?&category=linear")
-    contracts = {r.native: r for r in metadata.bybit_instruments(body, AT)}
+    contracts = {r.native: r for r in bybit_instruments(body, AT)}
     assert len(contracts) == 760  # of 800, the rest dated futures
     assert {r.funding_interval_hours for r in contracts.values()} <= {1.0, 2.0, 4.0, 8.0}
     shipped = Instruments.shipped()
@@ -768,7 +770,7 @@ def test_bybits_recorded_contracts_are_those_that_ship(recordings):
     assert known.tiers[0].max_leverage == 100.0  # the recorded leverageFilter.maxLeverage
     spot, _ = recorded(recordings, "BYBIT.jsonl.zst", "instruments-info?&category=spot")
     with pytest.raises(DataError, match=r"BTCUSDT .row 0.: Object missing required field `contractType`"):
-        metadata.bybit_instruments(spot, AT)
+        bybit_instruments(spot, AT)
 
 
 @pytest.mark.real
@@ -776,7 +778,7 @@ def test_binances_recorded_contracts_are_those_that_ship(recordings):
     body, came_ns = recorded(recordings, "BINANCE_FUTURES.jsonl.zst", "exchangeInfo")
     as_of_ns = json.loads(body)["serverTime"] * 1_000_000
     assert as_of_ns < came_ns
-    contracts = {r.native: r for r in metadata.binance_instruments(body, as_of_ns)}
+    contracts = {r.native: r for r in binance_instruments(body, as_of_ns)}
     assert len(contracts) == 119  # of 122: two dated futures, and one that was not trading yet
     for name in ("BTCUSDT", "DOTUSDT"):
         known = Instruments.shipped().get("binance", name, as_of_ns)
@@ -786,8 +788,8 @@ def test_binances_recorded_contracts_are_those_that_ship(recordings):
 @pytest.mark.real
 def test_every_recorded_contract_survives_a_file(recordings, tmp_path):
     body, came_ns = recorded(recordings, "BYBIT.jsonl.zst", "instruments-info?&category=linear")
-    known = Instruments(metadata.bybit_instruments(body, came_ns))
+    known = Instruments(bybit_instruments(body, came_ns))
     known.save(tmp_path / "bybit.json")
     loaded = Instruments.load(tmp_path / "bybit.json")
     assert [repr(r) for r in loaded] == [repr(r) for r in known]
-    assert len(loaded.with_(metadata.bybit_instruments(body, came_ns + 1))) == len(known)
+    assert len(loaded.with_(bybit_instruments(body, came_ns + 1))) == len(known)

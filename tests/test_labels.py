@@ -48,8 +48,11 @@ def printed(folder, minutes, usd, sides):
         "event_ns": at,
         "known_at_ns": at,
         "quality": np.zeros(len(at), np.int32),
+        "place": np.zeros(len(at), np.int64),
         "side": np.array(sides, np.int64),
         "usd": np.array(usd, float),
+        "size_base": np.full(len(at), np.nan),
+        "price": np.full(len(at), np.nan),
     }
     lake.write("liquidation", "v", "S", columns)
     return lake

@@ -23,11 +23,14 @@ from websockets.exceptions import ConnectionClosed
 from squeeze.errors import ConfigError, LakeError
 from squeeze.market.books import OrderBook
 from squeeze.market.events import BookUpdate, Broken, Funding, Gap, OpenInterest, Trade
-from squeeze.market.feeds import live
-from squeeze.market.feeds.live import REST, Feed, Limits, record
+from squeeze.market.feeds import live, recorder
+from squeeze.market.feeds.live import REST, Feed
+from squeeze.market.feeds.recorder import record
 from squeeze.market.feeds.rest import RequestFailed, Requests, fetch
+from squeeze.market.feeds.values import Limits, Summary
 from squeeze.market.feeds.verbs import RECORD
-from squeeze.market.raw_log import LOST, RawLog
+from squeeze.market.raw_log import RawLog
+from squeeze.market.raw_segment import LOST
 from squeeze.market.session import Session, normalise
 from squeeze.market.venues import Binance, Bybit, Okx
 from squeeze.market.venues.wire import Connection
@@ -671,7 +674,7 @@ def test_recording_ends_when_asked_with_segments_sealed_and_the_sum_told(tmp_pat
     async def main():
         scripts = [bybit(bybit_trade(1), then=close), bybit("<html>", bybit_trade(2))]
         async with Exchange(*scripts, answers=BYBIT_REST).up(*BYBIT) as hosts:
-            seconds: list[live.Summary] = []
+            seconds: list[Summary] = []
             return await record(
                 Bybit(), ["BTCUSDT"], RawLog(tmp_path), 0.5, None, hosts, PATIENT, seconds.append
             ), seconds
@@ -705,8 +708,8 @@ def test_a_disk_in_trouble_is_endured_for_a_while_and_nothing_is_lost(monkeypatc
     folder = tmp_path / "venue=bybit"
     folder.write_text("in the way")
     writer = RawLog(tmp_path).writer("bybit", block_bytes=1)
-    store, clock = live._Store(writer), iter([0.0, 59.0, 100.0, 161.0])
-    monkeypatch.setattr(live.time, "monotonic", lambda: next(clock))
+    store, clock = recorder._Store(writer), iter([0.0, 59.0, 100.0, 161.0])
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: next(clock))
     for number in range(3):
         store.append(number, b"{}", "0.0", "")
     store.flush([])

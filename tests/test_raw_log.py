@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from squeeze.errors import DataError, LakeError
-from squeeze.market import raw_log
+from squeeze.market import raw_writer
 from squeeze.market.captures import import_capture
-from squeeze.market.raw_log import RawFrame, RawLog
+from squeeze.market.raw_log import RawLog
+from squeeze.market.raw_segment import RawFrame
 
 DAY_NS = 86_400 * 10**9
 NOON = 1_786_276_800 * 10**9  # 2026-08-09 12:00 UTC
@@ -238,7 +239,7 @@ def test_two_writers_of_one_time_and_connection_get_two_segments(log):
 
 
 def test_a_full_disk_is_told_and_no_frame_is_lost_once_there_is_room(log, monkeypatch):
-    plain, room = raw_log._write_all, [True]
+    plain, room = raw_writer._write_all, [True]
 
     def write(file, data):
         if not room[0]:
@@ -246,7 +247,7 @@ def test_a_full_disk_is_told_and_no_frame_is_lost_once_there_is_room(log, monkey
             raise OSError(28, "No space left on device")
         plain(file, data)
 
-    monkeypatch.setattr(raw_log, "_write_all", write)
+    monkeypatch.setattr(raw_writer, "_write_all", write)
     with log.writer("bybit", block_bytes=1, segment_seconds=3.0) as writer:
         for i, frame in enumerate(FRAMES):
             room[0] = i not in (1, 2, 3)

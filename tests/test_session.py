@@ -30,7 +30,7 @@ from squeeze.market.events import (
 from squeeze.market.instruments import Instruments
 from squeeze.market.lake import Lake
 from squeeze.market.partitions import MAX_SKEW_NS
-from squeeze.market.raw_log import RawFrame
+from squeeze.market.raw_segment import RawFrame
 from squeeze.market.session import MARK_FRESH_NS, REMEMBERED, WATCH_NS, Recent, Session, normalise
 from squeeze.market.steps import StepBuilder
 from squeeze.market.venues import venue

@@ -33,8 +33,9 @@ from squeeze.market.events import (
     Trade,
 )
 from squeeze.market.lake import Lake
+from squeeze.market.lake_check import check
 from squeeze.market.partitions import Written, load, order_of, take, to_bits
-from squeeze.market.upkeep import check, compact, repair
+from squeeze.market.upkeep import compact, repair
 
 DAY = 1_767_225_600_000_000_000  # 2026-01-01
 FIVE = 5 * MINUTE_NS

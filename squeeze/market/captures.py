@@ -22,7 +22,9 @@ import msgspec
 import zstandard
 
 from squeeze.errors import DataError
-from squeeze.market.raw_log import SECOND_NS, RawLog, RawWriter
+from squeeze.market.events import SECOND_NS
+from squeeze.market.raw_log import RawLog
+from squeeze.market.raw_writer import RawWriter
 
 
 @dataclass

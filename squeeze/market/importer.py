@@ -10,7 +10,7 @@ from squeeze.errors import DataError
 from squeeze.market.events import NAME, NAN, SECOND_NS, Quality
 from squeeze.market.lake import Lake
 from squeeze.market.mapping import INTERVAL_KINDS, OHLC, FileMapping, SymbolColumn, load_mapping
-from squeeze.market.partitions import Written, take
+from squeeze.market.partitions import Written, ns_of, take
 from squeeze.market.rows import Columns, schema_of
 from squeeze.market.tables import Source, open_source
 
@@ -103,9 +103,9 @@ def _event_times(source: Source, mapping: FileMapping) -> np.ndarray:
         ns = grid if interval else ns
     taken = np.ones(len(ns), bool)
     if mapping.from_ is not None:
-        taken &= ns >= _day_ns(mapping.from_)
+        taken &= ns >= ns_of(str(mapping.from_))
     if mapping.until is not None:
-        taken &= ns < _day_ns(mapping.until)
+        taken &= ns < ns_of(str(mapping.until))
     if not taken.any():
         raise DataError(f"{source.name}: no rows from {mapping.from_} until {mapping.until}")
     source.keep(taken)
@@ -220,7 +220,3 @@ def _write(mapping: FileMapping, streams: dict[str, Columns], lake: Lake) -> Imp
 def _iso(ns: int) -> str:
     seconds, _, fraction = str(np.datetime64(ns, "ns")).partition(".")
     return f"{seconds}.{fraction}".rstrip("0").rstrip(".") + "Z"
-
-
-def _day_ns(day: object) -> int:
-    return int(np.datetime64(str(day), "ns").astype(np.int64))

@@ -2,7 +2,7 @@
 
 Venues change contract values, tiers and funding intervals without renaming the contract, so nothing here is a constant:
 a record holds as of `as_of_ns`, and history is read with the record of its time. How a venue's own answers become
-records is in `venues.metadata`.
+records is in `venues.bybit_metadata`, `okx_metadata`, `binance_metadata`.
 """
 
 import math

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 import yaml
 
-from squeeze.errors import ConfigError
+from squeeze.errors import ConfigError, one_line
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, NAME, SECOND_NS, cadence_name
 from squeeze.market.partitions import MAX_LAG_NS
 from squeeze.spec import Strict, convert, require
@@ -164,7 +164,7 @@ def load_mapping(path: Path) -> Mapping:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: not YAML: {one_line(error)}") from None
     return convert(value, Mapping, str(path))
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from squeeze.errors import LakeError
+from squeeze.errors import LakeError, one_line
 from squeeze.market.events import DAY_NS, SECOND_NS, Quality, cadence_name
 from squeeze.market.rows import INTERVAL, Columns, is_keyed, schema_of
 from squeeze.market.storage import Storage
@@ -217,7 +217,7 @@ def merge_into(storage: Storage, path: str, kind: str, new: np.ndarray) -> Writt
             before, after = ((_rows_of(file, kind, [g]) for g in part) for part in (groups[:first], groups[last:]))
             data = _packed(itertools.chain(before, [from_bits(merged, kind)], after))
     except DAMAGE as error:
-        raise LakeError(f"{storage.place(path)}: not a readable partition of {kind}: {_one_line(error)}") from None
+        raise LakeError(f"{storage.place(path)}: not a readable partition of {kind}: {one_line(error)[:200]}") from None
     storage.write(path, data)
     return written
 
@@ -270,7 +270,7 @@ def load(storage: Storage, path: str, kind: str) -> Columns:
         with opened(storage, path) as file:
             return _rows_of(file, kind, range(file.num_row_groups))
     except DAMAGE as error:
-        raise LakeError(f"{storage.place(path)}: not a readable partition of {kind}: {_one_line(error)}") from None
+        raise LakeError(f"{storage.place(path)}: not a readable partition of {kind}: {one_line(error)[:200]}") from None
 
 
 def columns_in(table: pa.Table, kind: str) -> Columns:
@@ -289,7 +289,7 @@ def footer_of(storage: Storage, path: str) -> pq.FileMetaData:
         with opened(storage, path) as file:
             return file.metadata
     except DAMAGE as error:
-        raise LakeError(f"{storage.place(path)}: not a readable partition: {_one_line(error)}") from None
+        raise LakeError(f"{storage.place(path)}: not a readable partition: {one_line(error)[:200]}") from None
 
 
 def event_range(place: str, footer: pq.FileMetaData) -> tuple[int, int]:
@@ -299,9 +299,5 @@ def event_range(place: str, footer: pq.FileMetaData) -> tuple[int, int]:
         if statistics and all(s is not None and s.has_min_max for s in statistics):
             return min(int(s.min) for s in statistics), max(int(s.max) for s in statistics)
     except DAMAGE as error:
-        raise LakeError(f"{place}: not a readable partition: {_one_line(error)}") from None
+        raise LakeError(f"{place}: not a readable partition: {one_line(error)[:200]}") from None
     raise LakeError(f"{place}: its metadata lacks the range of event_ns")
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]

@@ -33,7 +33,7 @@ from squeeze.market.events import (
 )
 from squeeze.market.instruments import Instruments
 from squeeze.market.partitions import MAX_SKEW_NS
-from squeeze.market.raw_log import LOST, RawFrame
+from squeeze.market.raw_segment import LOST, RawFrame
 from squeeze.market.venues import Venue, venue
 
 REMEMBERED = 4096

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs as arrow_fs
 
-from squeeze.errors import LakeError
+from squeeze.errors import LakeError, one_line
 from squeeze.files import whole
 
 Paths = list[str]  # `Storage.list` would hide the name
@@ -205,7 +205,7 @@ def _told(error: BaseException, secrets: tuple[str, ...]) -> str:
     >>> _told(OSError("no such key:\\n  word"), ("word", "key"))
     'no such …: …'
     """
-    text = " ".join((str(error) or type(error).__name__).split())
+    text = one_line(str(error) or type(error).__name__)
     for secret in secrets:
         text = text.replace(secret, "…")
     return text[:200]

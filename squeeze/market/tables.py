@@ -4,11 +4,13 @@ Apart from `importer`, which knows what the columns mean. Every fault is a `Data
 the data row (counted from 0) and the column, what was expected and what came.
 """
 
+import contextlib
 import gzip
 import re
+import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -19,7 +21,7 @@ import pyarrow.csv as pc_csv
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
 
-from squeeze.errors import DataError
+from squeeze.errors import DataError, one_line
 
 FORMATS = ".csv, .csv.gz, .zip, .parquet or .feather"
 PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -162,7 +164,7 @@ def open_source(path: Path, name: str, header: tuple[str, ...] | None, text: Ite
     if not path.is_file():
         raise DataError(f"{name}: no such file in {path.parent}")
     kind = "".join(path.suffixes[-2:]).lower()
-    try:
+    with faults(name):
         if kind.endswith(".parquet"):
             with pq.ParquetFile(path) as file:
                 table = file.read()
@@ -178,20 +180,28 @@ def open_source(path: Path, name: str, header: tuple[str, ...] | None, text: Ite
             raise DataError(f"{name}: expected {FORMATS}, got {path.suffix or 'no suffix'}")
         table.validate(full=True)  # a flipped bit in a length or a text would otherwise be met later, as a crash
         names = table.column_names
+    if not table.num_rows:
+        raise DataError(f"{name}: no rows, only the columns {', '.join(names)}")
+    return Source(name, table)
+
+
+@contextlib.contextmanager
+def faults(name: str) -> Iterator[None]:
+    """Damage to a file, whichever library finds it, as a `DataError`."""
+    try:
+        yield
     except (
         OSError,
         EOFError,
         RuntimeError,
         NotImplementedError,
-        zlib.error,
         UnicodeDecodeError,
+        zlib.error,
         zipfile.BadZipFile,
+        tarfile.TarError,
         pa.ArrowException,
     ) as error:
-        raise DataError(f"{name}: damaged or not what its suffix says: {' '.join(str(error).split())[:200]}") from None
-    if not table.num_rows:
-        raise DataError(f"{name}: no rows, only the columns {', '.join(names)}")
-    return Source(name, table)
+        raise DataError(f"{name}: damaged or not what its suffix says: {one_line(error)[:200]}") from None
 
 
 def _unzip(name: str, path: Path) -> bytes:

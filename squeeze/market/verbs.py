@@ -14,7 +14,7 @@ from squeeze.errors import ConfigError, LakeError
 from squeeze.market.feeds.verbs import RECORD
 
 if TYPE_CHECKING:
-    from squeeze.market.upkeep import StreamReport
+    from squeeze.market.lake_check import StreamReport
 
 SHOWN_FAULTS = 20
 
@@ -39,7 +39,7 @@ def _lake(args: Arguments) -> None:
 
 def _check(args: Arguments) -> None:
     from squeeze.market.lake import Lake
-    from squeeze.market.upkeep import check
+    from squeeze.market.lake_check import check
 
     with telling() as tell:
         tell("reading every partition")

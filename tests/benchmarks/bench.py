@@ -1,9 +1,9 @@
 """How fast the live path is: `make bench`. Outputs are proved equal first; nothing is ever asserted about time.
 
-Feeds, books and steps are measured in `feeds`. The twin (`tests/naive.py`) is written to be obvious, not fast: it walks 20,000 bins where the map keeps to what was
+The twin (`tests/naive.py`) is written to be obvious, not fast: it walks 20,000 bins where the map keeps to what was
 touched, so the ratio says what all of that earns and not what numba alone does. Every figure is taken after warm-up
 calls, on one thread; a p99 is over single calls. With `--model FILE` the model's step and the whole chain are measured
-too.
+too. `feeds` measures how frames become events, books and steps.
 """
 
 import argparse

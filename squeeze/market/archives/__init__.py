@@ -11,15 +11,9 @@ from pathlib import Path
 
 from squeeze.errors import DataError
 from squeeze.market.archives import binance, bybit, okx, tardis
-from squeeze.market.archives.reading import (
-    Archive,
-    ContractValue,
-    Days,
-    Options,
-    Skipped,
-    checksum,
-    refuse_other_days,
-)
+from squeeze.market.archives.archive import Archive, ContractValue, Options, Skipped
+from squeeze.market.archives.days import Days, refuse_other_days
+from squeeze.market.archives.reading import checksum
 from squeeze.market.instruments import Instruments
 from squeeze.market.lake import Lake
 from squeeze.market.partitions import Written

@@ -14,20 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from squeeze.errors import DataError
-from squeeze.market.archives.reading import (
-    NUMBER,
-    TEXT,
-    WHOLE,
-    Archive,
-    Block,
-    Clock,
-    Options,
-    Piece,
-    Skipped,
-    bars,
-    blocks,
-    stamped,
-)
+from squeeze.market.archives.archive import Archive, Options, Piece, Skipped
+from squeeze.market.archives.block import NUMBER, TEXT, WHOLE, Block, Clock, bars, stamped
+from squeeze.market.archives.reading import blocks
 from squeeze.market.events import DAY_NS, MINUTE_NS, SECOND_NS, Quality, cadence_name
 from squeeze.market.mapping import UNITS
 

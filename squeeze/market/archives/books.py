@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from squeeze.market.archives.reading import Piece
+from squeeze.market.archives.archive import Piece
 from squeeze.market.events import BookUpdate, Levels
 from squeeze.market.rows import columns_of
 

@@ -13,21 +13,12 @@ from pathlib import Path
 import msgspec
 
 from squeeze.errors import DataError, FrameError
+from squeeze.market.archives.archive import Archive, Options, Piece, Skipped
+from squeeze.market.archives.block import NUMBER, TEXT, stamped
 from squeeze.market.archives.books import DEEP, as_pieces, joined
-from squeeze.market.archives.reading import (
-    NUMBER,
-    TEXT,
-    Archive,
-    Options,
-    Piece,
-    Skipped,
-    blocks,
-    faults,
-    inside,
-    lines,
-    stamped,
-)
+from squeeze.market.archives.reading import blocks, inside, lines
 from squeeze.market.events import BookUpdate
+from squeeze.market.tables import faults
 from squeeze.market.venues.bybit import Bybit
 
 VENUE = "bybit"

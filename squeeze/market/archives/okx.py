@@ -16,23 +16,10 @@ import msgspec
 import numpy as np
 
 from squeeze.errors import DataError
+from squeeze.market.archives.archive import Archive, Options, Piece, Skipped, contract_value, in_base
+from squeeze.market.archives.block import NUMBER, TEXT, WHOLE, Clock, bars, stamped
 from squeeze.market.archives.books import as_pieces, joined
-from squeeze.market.archives.reading import (
-    NUMBER,
-    TEXT,
-    WHOLE,
-    Archive,
-    Clock,
-    Options,
-    Piece,
-    Skipped,
-    bars,
-    blocks,
-    contract_value,
-    in_base,
-    lines,
-    stamped,
-)
+from squeeze.market.archives.reading import blocks, lines
 from squeeze.market.events import DAY_NS, MINUTE_NS, NAME, BookUpdate, Levels
 from squeeze.market.instruments import ours
 from squeeze.market.tables import EARLIEST_S, LATEST_S

@@ -23,77 +23,17 @@ from pathlib import Path
 import numpy as np
 
 from squeeze.errors import DataError
-from squeeze.market.archives.reading import (
-    NUMBER,
-    TEXT,
-    WHOLE,
-    Archive,
-    Block,
-    Options,
-    Piece,
-    Skipped,
-    Types,
-    blocks,
-    first_line,
-    in_base,
-    received,
-)
+from squeeze.market.archives.archive import Archive, Options, Piece
+from squeeze.market.archives.block import NUMBER, TEXT, Block, received
+from squeeze.market.archives.reading import blocks, first_line
+from squeeze.market.archives.tardis_books import incremental, snapshots
+from squeeze.market.archives.tardis_file import COMMON, FILLS, VENUES, Reader
 from squeeze.market.conventions import CONVENTIONS
 from squeeze.market.events import MINUTE_NS, NAME, Quality
-from squeeze.market.instruments import ours
 from squeeze.market.partitions import take
 from squeeze.market.rows import Columns
 
-VENUES = {"binance-futures": "binance", "bybit": "bybit", "okex-swap": "okx"}
-"""Our venue of an exchange whose amounts are base coins, or can be made so."""
-
-LINEAR = {"binance": r"[A-Z0-9]+(_\d{6})?", "bybit": r"[A-Z0-9]+(USDT|PERP)", "okx": r"[A-Z0-9]+-(USDT|USDC)-SWAP"}
-"""The contracts of a venue whose sizes are not USD."""
-
-COMMON = ("exchange", "symbol", "timestamp", "local_timestamp")
-STAMPS: Types = {"exchange": TEXT, "symbol": TEXT, "timestamp": WHOLE, "local_timestamp": WHOLE}
-FILLS = {"side": TEXT, "price": NUMBER, "amount": NUMBER}
-LEVEL = re.compile(r"asks\[(\d+)\]\.price")
-
-Read = Callable[["Reader"], Iterator[Piece]]
-
-
-class Reader:
-    """One file: its exchange, and what its amounts are."""
-
-    def __init__(self, path: Path, exchange: str, columns: list[str], options: Options, skipped: Skipped):
-        self.path = path
-        self.exchange = exchange
-        self.venue = VENUES.get(exchange, exchange)
-        self.columns = columns
-        self.options = options
-        self.skipped = skipped
-
-    def blocks(self, types: Types) -> Iterator[Block]:
-        """The rows, each of the file's exchange."""
-        for block in blocks(self.path, [], dict(STAMPS) | dict(types)):
-            block.only("exchange", self.exchange)
-            yield block
-
-    def symbols(self, block: Block) -> Iterator[tuple[str, str, np.ndarray]]:
-        """(native name, our symbol, its rows); a contract whose amounts are USD is refused."""
-        natives, which = block.names("symbol")
-        for number, native in enumerate(natives):
-            rows = np.flatnonzero(which == number)
-            linear = LINEAR.get(self.venue)
-            if not self.options.native_amounts and linear and not re.fullmatch(linear, native):
-                block.fail(int(rows[0]), "symbol", "a linear contract, with amounts in base coins", native)
-            symbol = ours(self.venue, native) if self.venue in LINEAR else native
-            if not NAME.fullmatch(symbol):
-                block.fail(int(rows[0]), "symbol", "a name of letters, digits and + . _ -", native)
-            yield native, symbol, rows
-
-    def base(self, native: str, amounts: np.ndarray, event_ns: np.ndarray) -> np.ndarray:
-        """Amounts in base coins."""
-        if self.venue != "okx" or self.options.native_amounts:
-            return amounts
-        in_coins: np.ndarray = amounts * in_base(self.options, self.path.name, self.venue, native, event_ns)
-        return in_coins
+Read = Callable[[Reader], Iterator[Piece]]
 
 
 def recognise(path: Path, options: Options) -> Archive | None:
@@ -250,156 +190,11 @@ def _quotes(reader: Reader) -> Iterator[Piece]:
             yield Piece("quote", symbol, take(rows, at) | columns)
 
 
-# ---- books: a row of the lake for each level, levels of one moment are one update
-
-
-def _moments(reader: Reader, types: Types, parse: Callable[[Block], Columns]) -> Iterator[tuple[str, Columns]]:
-    """(symbol, rows) in chunks that cut no moment in two, sorted by when they were known, then when they happened.
-
-    A book's file has one symbol. `local_timestamp` must not fall, as Tardis promises.
-    """
-    left: Columns | None = None
-    symbol = ""
-    for block in reader.blocks(types):
-        native, symbol, at = next(iter(reader.symbols(block)))
-        if len(at) < block.table.num_rows:
-            block.only("symbol", native)
-        rows = received(block, "timestamp", "local_timestamp") | {"row": block.row_numbers} | parse(block)
-        rows["size_base"] = reader.base(native, rows["size_base"].T, rows["event_ns"]).T
-        known = rows["known_at_ns"]
-        before = known[:1] if left is None else left["known_at_ns"][-1:]
-        falls = np.concatenate([known[:1] < before, np.diff(known) < 0])
-        block.refuse(falls, "local_timestamp", "times that do not fall", known // 1000)
-        if left is not None:
-            rows = {name: np.concatenate([left[name], column]) for name, column in rows.items()}
-        end = int(np.searchsorted(rows["known_at_ns"], rows["known_at_ns"][-1]))
-        left = {name: column[end:] for name, column in rows.items()}
-        if end:
-            yield symbol, _sorted({name: column[:end] for name, column in rows.items()})
-    if left is not None:
-        yield symbol, _sorted(left)
-
-
-def _sorted(rows: Columns) -> Columns:
-    return take(rows, np.lexsort((rows["row"], rows["event_ns"], rows["known_at_ns"])))
-
-
-def _starts(rows: Columns) -> np.ndarray:
-    """Which rows are the first of a moment."""
-    fresh = (np.diff(rows["known_at_ns"]) != 0) | (np.diff(rows["event_ns"]) != 0)
-    return np.append(True, fresh)
-
-
-def _incremental(reader: Reader) -> Iterator[Piece]:
-    """All rows of one moment are one update; it is a snapshot if `is_snapshot` went from false to true in it.
-
-    Of such a moment the rows before that are dropped, for the snapshot replaces them. Rows before the first snapshot
-    are skipped. A snapshot that goes on in later moments adds its levels to the book, as Tardis defines it.
-    """
-
-    def parse(block: Block) -> Columns:
-        return {
-            "snapshot": block.codes("is_snapshot", {"false": 0, "true": 1}) == 1,
-            "side": block.codes("side", {"bid": 0, "ask": 1}),
-            "price": block.positive("price"),
-            "size_base": block.sizes("amount"),
-        }
-
-    was_snapshot, started = False, False
-    for symbol, rows in _moments(reader, {"is_snapshot": TEXT} | FILLS, parse):
-        snapshot = rows["snapshot"]
-        rises = snapshot & ~np.append(was_snapshot, snapshot[:-1])
-        was_snapshot = bool(snapshot[-1])
-        if not started:
-            early = int(rises.argmax()) if rises.any() else len(rises)
-            reader.skipped["book", symbol] += early
-            if early == len(rises):
-                continue
-            started = True
-            rows, rises = take(rows, np.arange(early, len(rises))), rises[early:]
-        group = np.cumsum(_starts(rows)) - 1
-        last_rise = np.full(group[-1] + 1, -1)
-        np.maximum.at(last_rise, group, np.where(rises, np.arange(len(group)), -1))
-        resets = last_rise[group] >= 0
-        keep = np.arange(len(group)) >= last_rise[group]
-        keep &= ~_told_again(rows, group, keep & resets)
-        rows, group, resets = take(rows, keep), group[keep], resets[keep]
-        at = np.lexsort((rows["side"], group))  # bids first; lexsort is stable
-        yield Piece("book", symbol, _levels(take(rows, at), resets[at], depth=0))
-
-
-def _told_again(rows: Columns, group: np.ndarray, within: np.ndarray) -> np.ndarray:
-    """Rows of snapshots that a later row of the same moment overrides, and levels that are gone."""
-    gone = within & (rows["size_base"] == 0)
-    mixed = np.unique(group[within & ~rows["snapshot"]])
-    again: np.ndarray = gone.copy()
-    for number in mixed.tolist():  # rare: a change came at the very moment of the snapshot
-        seen = set()
-        for row in reversed(np.flatnonzero(within & (group == number)).tolist()):
-            level = (int(rows["side"][row]), float(rows["price"][row]))
-            again[row] |= level in seen
-            seen.add(level)
-    return again
-
-
-def _snapshots(reader: Reader) -> Iterator[Piece]:
-    """Each row is a whole book of N levels a side; of two rows of one moment the later counts."""
-    asks = [int(found[1]) for found in map(LEVEL.fullmatch, reader.columns) if found]
-    depth = len(asks)
-    places = [(side, level) for side in ("bids", "asks") for level in range(depth)]
-    names = {what: [f"{side}[{level}].{what}" for side, level in places] for what in ("price", "amount")}
-
-    def parse(block: Block) -> Columns:
-        matrix = {}
-        for what, columns in names.items():
-            matrix[what] = np.stack([block.optional(name) for name in columns], axis=1)
-            bad = (matrix[what] < 0) | (np.isnan(matrix["price"]) != np.isnan(matrix[what]))
-            if what == "price":
-                bad |= matrix[what] == 0
-            for number, name in enumerate(columns):
-                block.refuse(bad[:, number], name, "a level's price and amount, or neither", matrix[what][:, number])
-        return {"price": matrix["price"], "size_base": matrix["amount"]}
-
-    sides = np.repeat([0, 1], depth)
-    for symbol, rows in _moments(reader, dict.fromkeys([n for both in names.values() for n in both], NUMBER), parse):
-        latest = np.append(_starts(rows)[1:], True)
-        there = ~np.isnan(rows["price"])
-        kept = latest & there.any(axis=1)
-        reader.skipped["book", symbol] += int((~kept).sum())
-        rows, there = take(rows, kept), there[kept]
-        at, level = np.nonzero(there)
-        flat = {name: column[at] for name, column in rows.items() if column.ndim == 1}
-        flat |= {"side": sides[level], "price": rows["price"][at, level], "size_base": rows["size_base"][at, level]}
-        yield Piece("book", symbol, _levels(flat, np.ones(len(at), bool), depth))
-
-
-def _levels(rows: Columns, is_snapshot: np.ndarray, depth: int) -> Columns:
-    """The lake's rows of books; `rows` are sorted by moment, bids before asks."""
-    size = len(rows["row"])
-    first = np.maximum.accumulate(np.where(_starts(rows)[:size], np.arange(size), 0))
-    unsaid = np.full(size, -1)
-    return {
-        "event_ns": rows["event_ns"],
-        "known_at_ns": rows["known_at_ns"],
-        "quality": rows["quality"],
-        "depth": np.full(size, depth),
-        "last_id": unsaid,
-        "place": np.arange(size) - first,
-        "is_change": np.where(is_snapshot, 0, 1),
-        "first_id": unsaid,
-        "previous_id": unsaid,
-        "side": rows["side"],
-        "price": rows["price"],
-        "size_base": rows["size_base"],
-        "row": np.arange(size) + int(rows["row"][0]) if size else rows["row"],
-    }
-
-
 READERS: dict[str, Read] = {
     "trades": _trades,
     "liquidations": _liquidations,
     "derivative_ticker": _ticker,
-    "incremental_book_L2": _incremental,
-    "book_snapshot": _snapshots,
+    "incremental_book_L2": incremental,
+    "book_snapshot": snapshots,
     "quotes": _quotes,
 }

@@ -9,115 +9,41 @@ so that the same frames give the same events again. Without it a replay would no
 """
 
 import asyncio
-import contextlib
-import math
 import random
 import time
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import WebSocketException
 
-from squeeze.errors import ConfigError, FrameError, LakeError, SqueezeError, VenueRefused
+from squeeze.errors import ConfigError, FrameError, SqueezeError
 from squeeze.market.events import NAME, AnyEvent, BookUpdate
+from squeeze.market.feeds.link import ROTATED, SILENT, Link
 from squeeze.market.feeds.rest import Addresses, RequestFailed, Requests, is_loopback, plain
-from squeeze.market.raw_log import LOST, RawLog, RawWriter
+from squeeze.market.feeds.values import Limits, Summary, Traffic
+from squeeze.market.raw_segment import LOST
 from squeeze.market.session import Session
 from squeeze.market.venues import Venue
 from squeeze.market.venues.wire import Connection
 
 REST = "rest"
 """The connection of answers to requests."""
-ROTATED = "rotated"
-SILENT = "silent"
+
 CLOSE_SECONDS = 2.0
+CHANCE = random.SystemRandom()
 MOST_WAITING = 100_000
 """Frames whose events may wait for who reads them: minutes of a busy venue."""
 
 OnFrame = Callable[[int, bytes, str, str], None]
 """Takes receive time, frame, connection and request, as `RawWriter.append` does."""
+
 OnEvents = Callable[[list[AnyEvent]], None]
 OnGap = Callable[[str, str], None]
 """Takes the name of a connection and why it was lost."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How patient a feed is."""
-
-    silent_seconds: float = 30.0
-    """A connection that says nothing for so long is opened again; acknowledgements and pongs say nothing."""
-    first_retry_seconds: float = 1.0
-    last_retry_seconds: float = 30.0
-    """Waits before the next attempt double from the first to the last, and begin again after so long a connection."""
-    open_seconds: float = 10.0
-    """For opening a connection, and for a message to leave."""
-    open_every_seconds: float = 0.4
-    """Between attempts to connect; OKX allows three a second."""
-    overlap_seconds: float = 5.0
-    """How long a connection at the end of its life goes on beside the next one."""
-    snapshot_seconds: float = 3.0
-    """How long a book may wait where only a new subscription brings a snapshot."""
-    snapshot_every_seconds: float = 1.0
-    """Between requests for snapshots of a symbol."""
-    request_seconds: float = 10.0
-    request_every_seconds: float = 0.1
-    ban_seconds: float = 600.0
-    """No request after a status 403 or 418."""
-    message_bytes: int = 16 << 20
-    """The largest message or body that is taken."""
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if not 0 < value < math.inf:
-                raise ConfigError(f"limits: {name}: above zero and finite, got {value}")
-
-
-@dataclass
-class Traffic:
-    """What a feed has done; `Session.counts` tells what became of the frames."""
-
-    frames: int = 0
-    bytes: int = 0
-    connections: int = 0
-    """Opened, all together."""
-    reconnects: int = 0
-    """Opened in place of one that was lost."""
-    rotated: int = 0
-    """Opened beside one at the end of its life."""
-    lost: Counter[str] = field(default_factory=Counter)
-    """Connections lost, by reason."""
-    failures: int = 0
-    """Attempts to connect, and requests, that failed."""
-    last_failure: str = ""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a recording came to."""
-
-    frames: int
-    bytes: int
-    connections: int
-    reconnects: int
-    open: int
-    """Connections open now."""
-    gaps: dict[str, int]
-    """Holes by reason, one a symbol and hole."""
-    lost: dict[str, int]
-    """Lost connections by reason."""
-    silent: int
-    """Of those, the ones that were open and said nothing."""
-    refused: int
-    """Frames that could not be read; they are in the raw log all the same, if they are text."""
-    last_refusal: str
-    failures: int
-    last_failure: str
 
 
 class Feed:
@@ -150,7 +76,7 @@ class Feed:
         self._addresses = Addresses(dict(hosts or {}))
         asked = [p.url for p in self._polls] + list(self._snapshots.values())
         self._addresses.check([p.url for p in self._plans] + asked)
-        self._links: set[_Link] = set()
+        self._links: set[Link] = set()
         self._opened = Counter[int]()
         self._started = Counter[int]()
         self._fetching: set[str] = set()
@@ -306,7 +232,7 @@ class Feed:
             await asyncio.sleep(self._pause(failures))
             link = self._start(place, plan)
 
-    async def _succeeded(self, old: "_Link", plan: Connection) -> "_Link":
+    async def _succeeded(self, old: Link, plan: Connection) -> Link:
         """The next connection, once it speaks and both have been heard for a while; or the old one, ended.
 
         Only for books that come by request: a second snapshot on the wire would break OKX's chain.
@@ -325,13 +251,13 @@ class Feed:
             await asyncio.wait({old.task}, timeout=self._pause(failures))
         return old
 
-    def _start(self, place: int, plan: Connection) -> "_Link":
-        link = _Link(f"{place}.{self._started[place]}", place)
+    def _start(self, place: int, plan: Connection) -> Link:
+        link = Link(f"{place}.{self._started[place]}", place)
         self._started[place] += 1
         link.task = self._spawn(self._live(link, plan))
         return link
 
-    async def _live(self, link: "_Link", plan: Connection) -> None:
+    async def _live(self, link: Link, plan: Connection) -> None:
         """One connection, from opening it to its end."""
         try:
             socket = await self._connect(plan.url)
@@ -341,9 +267,9 @@ class Feed:
             return
         async with socket:
             self._count(link)
-            watch = asyncio.create_task(self._watch(link, plan, socket))
+            watch = asyncio.create_task(link.watch(socket, plan, self.limits))
             try:
-                await self._listen(link, plan, socket)
+                await link.listen(socket, plan, self.limits, self._take)
             finally:
                 self._links.discard(link)
                 link.settled.set()
@@ -366,7 +292,7 @@ class Feed:
             **direct,
         )
 
-    def _count(self, link: "_Link") -> None:
+    def _count(self, link: Link) -> None:
         beside = any(other.place == link.place for other in self._links)
         self.traffic.connections += 1
         self.traffic.rotated += beside
@@ -375,56 +301,7 @@ class Feed:
         self._links.add(link)
         link.opened_s = link.heard_s = time.monotonic()
 
-    async def _listen(self, link: "_Link", plan: Connection, socket: ClientConnection) -> None:
-        """Subscribe, and take what comes until the connection ends."""
-        try:
-            async with asyncio.timeout(self.limits.open_seconds):
-                for message in plan.messages:
-                    await socket.send(message, text=True)
-        except TimeoutError:
-            link.end("does not take messages")
-        except ConnectionClosed:
-            pass  # said below
-        while True:
-            try:
-                frame = await socket.recv(decode=False)
-            except ConnectionClosed as closed:
-                link.end(f"closed {1006 if closed.rcvd is None else closed.rcvd.code}")
-                return
-            try:
-                said = self._take(frame if isinstance(frame, bytes) else frame.encode(), link.label)
-            except VenueRefused:
-                said = False
-            except FrameError:
-                said = True  # not by silence is it ill
-            if said:
-                link.heard_s = time.monotonic()
-                link.speaks = True
-                link.settled.set()
-
-    async def _watch(self, link: "_Link", plan: Connection, socket: ClientConnection) -> None:
-        """Ping; and end a connection that is to end, or is silent."""
-        every_s = math.inf if plan.ping is None else plan.ping_seconds
-        ping_s = link.opened_s + every_s
-        while not link.reason:
-            silent_s = link.heard_s + self.limits.silent_seconds
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, min(silent_s, ping_s) - time.monotonic())):
-                    await link.ending.wait()
-            now_s = time.monotonic()
-            if now_s >= link.heard_s + self.limits.silent_seconds:
-                link.end(SILENT)
-            elif now_s >= ping_s and plan.ping is not None:
-                ping_s = now_s + every_s
-                with contextlib.suppress(ConnectionClosed, TimeoutError):
-                    async with asyncio.timeout(self.limits.open_seconds):
-                        await socket.send(plan.ping, text=True)
-        if link.reason == ROTATED:
-            await socket.close()
-        else:
-            socket.transport.abort()  # who is silent will not answer a goodbye either
-
-    def _lose(self, link: "_Link") -> None:
+    def _lose(self, link: Link) -> None:
         """Tell of a connection that ended, unless another one speaks in its place."""
         speaking = [other for other in self._links if other.speaks]
         if any(other.place == link.place for other in speaking):
@@ -486,35 +363,6 @@ class Feed:
         self._fetching.discard(symbol)
 
 
-class _Link:
-    """A connection: its name, and how it is."""
-
-    task: asyncio.Task[None]
-
-    def __init__(self, label: str, place: int) -> None:
-        self.label = label
-        self.place = place
-        self.opened_s = math.inf
-        self.heard_s = math.inf
-        self.speaks = False
-        self.waits_s = 0.0
-        """How long a book of it has waited for a snapshot."""
-        self.reason = ""
-        self.settled = asyncio.Event()
-        """It has spoken, or ended."""
-        self.ending = asyncio.Event()
-
-    @property
-    def lived_s(self) -> float:
-        """Seconds since it was opened; below zero where it was not."""
-        return time.monotonic() - self.opened_s
-
-    def end(self, reason: str) -> None:
-        """Let it end; the first reason counts."""
-        self.reason = self.reason or reason
-        self.ending.set()
-
-
 def _ignore(*_: object) -> None:
     pass
 
@@ -527,78 +375,3 @@ def _is_text(frame: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-CHANCE = random.SystemRandom()
-
-
-async def record(
-    venue: Venue,
-    symbols: Sequence[str],
-    raw_log: RawLog,
-    seconds: float | None = None,
-    until: asyncio.Event | None = None,
-    hosts: Mapping[str, str] | None = None,
-    limits: Limits | None = None,
-    on_second: Callable[[Summary], None] | None = None,
-) -> Summary:
-    """Record a venue's frames for some seconds, or until `until` is set; what it came to.
-
-    What has come is on the disk each second, and segments are sealed at the end, whatever ends it. `LakeError` where
-    the disk takes nothing for `PATIENCE_SECONDS`.
-    """
-    if seconds is not None and not 0 < seconds < math.inf:
-        raise ConfigError(f"seconds: above zero and finite, got {seconds}")
-    feed = Feed(venue, symbols, hosts, limits)
-    until = until or asyncio.Event()
-    timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, until.set)
-    with raw_log.writer(venue.name) as writer:
-        store = _Store(writer)
-        running = asyncio.create_task(feed.run(store.append, until))
-        try:
-            while not running.done():
-                await asyncio.wait({running}, timeout=1.0)
-                store.flush(feed.open)
-                if on_second is not None:
-                    on_second(feed.summary())
-            running.result()
-        finally:
-            if timer is not None:
-                timer.cancel()
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-    return feed.summary()
-
-
-PATIENCE_SECONDS = 60.0
-"""A disk that is full for so long stops a recording; until then frames wait in memory."""
-
-
-class _Store:
-    """A raw log's writer that endures a disk in trouble for a while."""
-
-    def __init__(self, writer: RawWriter) -> None:
-        self._writer = writer
-        self._labels: set[str] = set()
-        self._trouble_s: float | None = None
-
-    def append(self, received_ns: int, frame: bytes, connection: str, request: str) -> None:
-        """Take a frame."""
-        self._labels.add(connection)
-        with contextlib.suppress(LakeError):  # taken all the same; `flush` tells whether it lasts
-            self._writer.append(received_ns, frame, connection, request)
-
-    def flush(self, still_open: Sequence[str]) -> None:
-        """To the disk; segments of connections that have ended are sealed."""
-        try:
-            self._writer.flush()
-            for label in self._labels - {*still_open, REST}:
-                self._labels.discard(label)
-                self._writer.close(label)
-        except LakeError:
-            now_s = time.monotonic()
-            self._trouble_s = now_s if self._trouble_s is None else self._trouble_s
-            if now_s - self._trouble_s > PATIENCE_SECONDS:
-                raise
-        else:
-            self._trouble_s = None

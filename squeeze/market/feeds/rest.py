@@ -14,7 +14,7 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import SplitResult, quote, urlsplit, urlunsplit
 
-from squeeze.errors import ConfigError
+from squeeze.errors import ConfigError, one_line
 
 PLAIN = {"wss": "ws", "https": "http"}
 """What a scheme is on this machine."""
@@ -113,8 +113,10 @@ class Requests:
                 await asyncio.sleep(left)
             self._next_s = time.monotonic() + self._every
         try:
-            # Looking up a name has no timeout of its own.
-            body = await asyncio.wait_for(asyncio.to_thread(fetch, url, self._timeout, self._most_bytes), self._timeout)
+            # Looking up a name has no timeout of its own. Not `wait_for`, which in Python 3.11 swallows a cancel that
+            # comes together with the answer: a feed that is to stop would poll on.
+            async with asyncio.timeout(self._timeout):
+                body = await asyncio.to_thread(fetch, url, self._timeout, self._most_bytes)
         except TimeoutError:
             raise RequestFailed(f"no answer within {self._timeout:g} s") from None
         except RequestFailed as failed:
@@ -177,7 +179,7 @@ def fetch(url: str, timeout_seconds: float, most_bytes: int) -> bytes:
 
 def plain(said: bytes) -> str:
     """What another machine said, fit for a terminal: one line, at most 200 signs, none that steers."""
-    text = " ".join(said.decode(errors="replace").split())
+    text = one_line(said.decode(errors="replace"))
     return "".join(sign if sign.isprintable() else "?" for sign in text)[:200]
 
 

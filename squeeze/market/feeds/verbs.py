@@ -13,7 +13,7 @@ from squeeze.cli import Arguments, Verb, show, telling
 from squeeze.errors import ConfigError, SqueezeError
 
 if TYPE_CHECKING:
-    from squeeze.market.feeds.live import Summary
+    from squeeze.market.feeds.values import Summary
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,7 +42,7 @@ def _run(args: Arguments) -> None:
 
 
 async def _record(args: Arguments) -> "Summary":
-    from squeeze.market.feeds.live import record
+    from squeeze.market.feeds.recorder import record
     from squeeze.market.raw_log import RawLog
     from squeeze.market.venues import venue
 

@@ -2,7 +2,8 @@
 
     frame bytes ─► Bybit | Okx | Binance .decode ─► events
 
-`market.conventions` is the table of their sides, units and completeness, `metadata` reads instrument data.
+A venue's messages as documented are in its `_wire`, its answers about contracts in its `_metadata`; `wire` and
+`metadata` hold what these share. `market.conventions` is the table of their sides, units and completeness.
 """
 
 from squeeze.errors import ConfigError

@@ -6,10 +6,9 @@ symbol and second, open interest only by REST. Since 2026-04-23 a stream arrives
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from squeeze.errors import VenueRefused
 from squeeze.market.conventions import CONVENTIONS
@@ -25,23 +24,30 @@ from squeeze.market.events import (
     Quote,
     Trade,
 )
+from squeeze.market.venues.binance_wire import (
+    AggregateWire,
+    Combined,
+    DayTickerWire,
+    DepthAnswer,
+    DepthWire,
+    FillWire,
+    ForceOrderWire,
+    FundingRow,
+    InterestAnswer,
+    InterestRow,
+    MarkWire,
+    Message,
+    Other,
+    QuoteWire,
+)
 from squeeze.market.venues.wire import (
     EARLIEST_MS,
-    LATEST_MS,
     MS,
-    NOTHING,
     UNREADABLE,
     Connection,
     Decode,
-    Id,
-    Level,
-    Ms,
     Names,
     Poll,
-    Px,
-    Px0,
-    Rate,
-    Sz,
     Wire,
     batches,
     decoder,
@@ -55,144 +61,9 @@ SIDES = CONVENTIONS[VENUE].sides
 STREAMS = {"public": ("depth@100ms", "bookTicker"), "market": ("aggTrade", "markPrice@1s")}
 STREAMS_PER_CONNECTION = 200
 """The limit is 1,024 streams; fewer make a lost connection a smaller hole."""
+
 REST = "https://fapi.binance.com"
 NAMES = Names()
-
-
-class FillWire(Wire, tag_field="e", tag="trade"):
-    """One fill: `@trade`."""
-
-    s: str
-    T: Ms
-    t: Id
-    p: Px0
-    q: Sz
-    m: bool
-    X: str = "MARKET"
-
-
-class AggregateWire(Wire, tag_field="e", tag="aggTrade"):
-    """Fills of one taker order at one price within 100 ms: `@aggTrade`."""
-
-    s: str
-    T: Ms
-    a: Id
-    p: Px
-    q: Sz
-    m: bool
-
-
-class QuoteWire(Wire, tag_field="e", tag="bookTicker"):
-    """`@bookTicker`."""
-
-    s: str
-    T: Ms
-    b: Px0
-    B: Sz
-    a: Px0
-    A: Sz
-
-
-class DepthWire(Wire, tag_field="e", tag="depthUpdate"):
-    """`@depth`."""
-
-    s: str
-    T: Ms
-    U: Id
-    u: Id
-    pu: Id
-    b: list[Level]
-    a: list[Level]
-
-
-class MarkWire(Wire, tag_field="e", tag="markPriceUpdate"):
-    """`@markPrice`."""
-
-    s: str
-    E: Ms
-    p: Px
-    T: Annotated[int, Meta(ge=0, lt=LATEST_MS)]
-    i: Px0 | None = None
-    r: Rate | None = None
-
-
-class DayTickerWire(Wire, tag_field="e", tag="24hrTicker"):
-    """`@ticker`, of which the last price is read."""
-
-    s: str
-    E: Ms
-    c: Px
-
-
-class OrderWire(Wire):
-    """A liquidation order."""
-
-    s: str
-    S: Literal["BUY", "SELL"]
-    T: Ms
-    p: Px
-    ap: Sz
-    z: Sz
-    st: int = 1
-    """1 USD-M, 2 COIN-M: announced for streams that carry both."""
-
-
-class ForceOrderWire(Wire, tag_field="e", tag="forceOrder"):
-    """`@forceOrder`."""
-
-    o: OrderWire
-
-
-Message = FillWire | AggregateWire | QuoteWire | DepthWire | MarkWire | DayTickerWire | ForceOrderWire
-
-
-class Combined(Wire):
-    """The form of `/stream?streams=`."""
-
-    data: Message
-
-
-class Other(Wire):
-    """What any other message may be: an answer to a request, or an event that is not read."""
-
-    e: str | None = None
-    data: msgspec.Raw = NOTHING
-    error: msgspec.Raw = NOTHING
-    code: int | None = None
-    msg: str = ""
-
-
-class DepthAnswer(Wire):
-    """Body of `/fapi/v1/depth`."""
-
-    lastUpdateId: Id
-    T: Ms
-    bids: list[Level]
-    asks: list[Level]
-
-
-class InterestAnswer(Wire):
-    """Body of `/fapi/v1/openInterest`."""
-
-    symbol: str
-    openInterest: Sz
-    time: Ms
-
-
-class InterestRow(Wire):
-    """A row of `/futures/data/openInterestHist`."""
-
-    symbol: str
-    sumOpenInterest: Sz
-    timestamp: Ms
-
-
-class FundingRow(Wire):
-    """A row of `/fapi/v1/fundingRate`."""
-
-    symbol: str
-    fundingTime: Ms
-    fundingRate: Rate
 
 
 class Binance:
@@ -384,7 +255,6 @@ DEPTH_ANSWER: Decode[DepthAnswer] = decoder(DepthAnswer)
 INTEREST_ANSWER: Decode[InterestAnswer] = decoder(InterestAnswer)
 INTEREST_ROWS: Decode[list[InterestRow]] = decoder(list[InterestRow])
 FUNDING_ROWS: Decode[list[FundingRow]] = decoder(list[FundingRow])
-
 EVENTS: dict[type[Wire], Callable[[Any, int], list[AnyEvent]]] = {
     AggregateWire: _trade,
     FillWire: _fill,

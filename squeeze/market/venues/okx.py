@@ -7,7 +7,7 @@ details an entry, and says that it is not the total.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any
 
 import msgspec
 
@@ -28,19 +28,29 @@ from squeeze.market.events import (
     Trade,
 )
 from squeeze.market.instruments import Instrument, Instruments, native, ours
+from squeeze.market.venues.okx_wire import (
+    Answer,
+    FillWire,
+    FundingWire,
+    IndexWire,
+    InterestHistoryRow,
+    InterestWire,
+    LevelsWire,
+    MarkWire,
+    OkxLevel,
+    OrdersWire,
+    Other,
+    Push,
+    SettledRow,
+    TickerWire,
+)
 from squeeze.market.venues.wire import (
     MS,
     UNREADABLE,
     Connection,
     Decode,
-    Id,
-    Ms,
     Names,
     Poll,
-    Px,
-    Rate,
-    Sz,
-    Wire,
     batches,
     decoder,
     query,
@@ -56,147 +66,8 @@ SYMBOLS = Names(partial(ours, VENUE))
 CHANNELS = ("trades", "books", "mark-price", "open-interest", "funding-rate")
 SYMBOLS_PER_CONNECTION = 25
 """OKX advises fewer than 30 book channels a connection."""
+
 DEPTHS = {"books": 400, "books-l2-tbt": 400, "books50-l2-tbt": 50, "books5": 5}
-
-OkxLevel = tuple[Px, Sz, Any, Any]
-"""Price, contracts, a deprecated zero, how many orders."""
-
-
-class Arg(Wire):
-    """The channel of a message."""
-
-    channel: str
-    instId: str = ""
-
-
-class FillWire(Wire):
-    """`trades`, `trades-all`."""
-
-    instId: str
-    tradeId: str
-    px: Px
-    sz: Sz
-    side: Literal["buy", "sell"]
-    ts: Ms
-
-
-class LevelsWire(Wire):
-    """`books` and its kin, `bbo-tbt`; chain numbers came in 2023."""
-
-    asks: list[OkxLevel]
-    bids: list[OkxLevel]
-    ts: Ms
-    seqId: Id = -1
-    prevSeqId: Id = -1
-
-
-class TickerWire(Wire):
-    """`tickers`: the last price and the best quotes."""
-
-    instId: str
-    ts: Ms
-    last: Px | None = None
-    askPx: Px | None = None
-    askSz: Sz | None = None
-    bidPx: Px | None = None
-    bidSz: Sz | None = None
-
-
-class MarkWire(Wire):
-    """`mark-price`."""
-
-    instId: str
-    markPx: Px
-    ts: Ms
-
-
-class IndexWire(Wire):
-    """`index-tickers`; its instruments are pairs, `BTC-USDT`."""
-
-    instId: str
-    idxPx: Px
-    ts: Ms
-
-
-class InterestWire(Wire):
-    """`open-interest`: contracts, and base coins."""
-
-    instId: str
-    oi: Sz
-    ts: Ms
-    oiCcy: Sz | None = None
-
-
-class FundingWire(Wire):
-    """`funding-rate`: `fundingRate` is what would be settled at `fundingTime`, `settFundingRate` what was before."""
-
-    instId: str
-    fundingTime: Ms
-    fundingRate: Rate | None = None
-    nextFundingTime: Ms | None = None
-    nextFundingRate: Rate | None = None
-    settFundingRate: Rate | None = None
-    settState: str | None = None
-    ts: Ms | None = None
-
-
-class DetailWire(Wire):
-    """One liquidated order; `side` is that of the order."""
-
-    side: Literal["buy", "sell"]
-    bkPx: Px
-    sz: Sz
-    ts: Ms
-
-
-class OrdersWire(Wire):
-    """The liquidated orders of one contract."""
-
-    instId: str
-    details: list[DetailWire]
-
-
-class SettledRow(Wire):
-    """A row of `/api/v5/public/funding-rate-history`."""
-
-    instId: str
-    fundingRate: Rate
-    fundingTime: Ms
-    realizedRate: Rate | None = None
-
-
-class InterestHistoryRow(Wire, array_like=True):
-    """A row of the five-minute history: time, contracts, base coins, USD."""
-
-    ts: Ms
-    oi: Sz
-    oiCcy: Sz
-
-
-Row = TypeVar("Row")
-
-
-class Push(Wire, Generic[Row]):
-    """A message of a channel."""
-
-    arg: Arg
-    data: list[Row]
-    action: Literal["snapshot", "update"] | None = None
-
-
-class Answer(Wire, Generic[Row]):
-    """The body of a REST call."""
-
-    data: list[Row]
-
-
-class Other(Wire):
-    """What any other message may be: `event` answers a request, `code` is an error's or a REST answer's."""
-
-    arg: Arg | None = None
-    event: str = ""
-    code: str = "0"
-    msg: str = ""
 
 
 class Okx:
@@ -462,7 +333,6 @@ START = b'{"arg":{"channel":"'
 OTHER: Decode[Other] = decoder(Other)
 INTEREST_HISTORY: Decode[Answer[InterestHistoryRow]] = decoder(Answer[InterestHistoryRow])
 SETTLED: Decode[Answer[SettledRow]] = decoder(Answer[SettledRow])
-
 BOOKS = (decoder(Push[LevelsWire]), _books)
 PUSHES: dict[str, tuple[Decode[Push[Any]], Callable[[Okx, Push[Any], int], list[AnyEvent]]]] = {
     "trades": (decoder(Push[FillWire]), _trades),

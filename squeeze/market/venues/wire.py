@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn, Protocol, TypeVar, runtime_checkabl
 import msgspec
 from msgspec import Meta
 
-from squeeze.errors import FrameError
+from squeeze.errors import FrameError, one_line
 from squeeze.market.events import NAME, AnyEvent
 
 Px = Annotated[float, Meta(gt=0, le=1e12)]
@@ -112,7 +112,7 @@ def decoder(kind: Any) -> Decode[Any]:
 def refuse(venue: str, frame: bytes, problem: object) -> NoReturn:
     """Raise the error of a frame: the venue, what was wrong and how the frame begins."""
     shown = frame[:120].decode(errors="replace")
-    raise FrameError(f"{venue}: {' '.join(str(problem).split())[:200]}, in {shown}") from None
+    raise FrameError(f"{venue}: {one_line(problem)[:200]}, in {shown}") from None
 
 
 class Names(dict[str, str]):
