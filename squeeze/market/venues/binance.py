@@ -76,12 +76,11 @@ class Binance:
         try:
             if request:
                 return _answer(frame, received_ns, request)
-            message: Message | None
             try:
                 message = COMBINED(frame).data
             except msgspec.DecodeError:
-                message = _uncommon(frame)
-            return [] if message is None else EVENTS[type(message)](message, received_ns)
+                return _uncommon(frame, received_ns)
+            return EVENTS[message.__class__](message, received_ns)
         except UNREADABLE as error:
             refuse(VENUE, frame, error)
 
@@ -106,8 +105,8 @@ class Binance:
         return f"{REST}/fapi/v1/depth?symbol={symbol}&limit=1000"
 
 
-def _uncommon(frame: bytes) -> Message | None:
-    """The message of a frame that is not wrapped, or has empty fields; None for what is not read."""
+def _uncommon(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
+    """The events of a frame that is not wrapped, or has empty fields; none of what is not read."""
     outer = OTHER(frame)
     failed = bytes(outer.error) not in (b"", b"null") or outer.code not in (None, 0, 200)
     if failed and outer.e is None:
@@ -115,7 +114,10 @@ def _uncommon(frame: bytes) -> Message | None:
         raise VenueRefused(f"{VENUE}: {said[:200]}")
     body = bytes(outer.data) or frame
     kind = OTHER(body).e if body.lstrip()[:1] == b"{" else None
-    return SINGLE(without_empty(body)) if kind in KNOWN else None
+    if kind not in KNOWN:
+        return []
+    message = SINGLE(without_empty(body))
+    return EVENTS[message.__class__](message, known_at_ns)
 
 
 def _trade(m: AggregateWire, known_at_ns: int) -> list[AnyEvent]:
@@ -204,7 +206,7 @@ def _answer(frame: bytes, known_at_ns: int, request: str) -> list[AnyEvent]:
     try:
         return ANSWERS[path](frame, known_at_ns, request)
     except msgspec.DecodeError:
-        _uncommon(frame)  # raises where the body is the venue's error
+        _uncommon(frame, known_at_ns)  # raises where the body is the venue's error
         raise
 
 

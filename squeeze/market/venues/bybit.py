@@ -182,10 +182,14 @@ def _best(levels: list[Level]) -> Level:
 
 def _ticker(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = TICKER(frame)
-    d = wire.data
-    symbol = TICKER_TOPICS[wire.topic]
+    d, symbol = wire.data, TICKER_TOPICS[wire.topic]
     if d.symbol != symbol:
         raise ValueError(f"a ticker of {d.symbol} under {wire.topic}")
+    last, mark, index = d.lastPrice, d.markPrice, d.indexPrice
+    rate, settles_ms, hours = d.fundingRate, d.nextFundingTime, d.fundingIntervalHour
+    one_sided, both_sided = d.singleOpenInterest, d.openInterest
+    if last is mark is index is rate is settles_ms is hours is one_sided is both_sided is None:
+        return []  # most deltas change a best quote alone, which `orderbook` tells better
     common: dict[str, Any] = {
         "venue": VENUE,
         "symbol": symbol,
@@ -193,21 +197,21 @@ def _ticker(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
         "known_at_ns": known_at_ns,
     }
     events: list[AnyEvent] = []
-    if d.lastPrice is not None:
-        events.append(Price(**common, price=d.lastPrice, of="last"))
-    if d.markPrice is not None:
-        events.append(Price(**common, price=d.markPrice, of="mark"))
-    if d.indexPrice is not None:
-        events.append(Price(**common, price=d.indexPrice, of="index"))
-    if d.singleOpenInterest is not None or d.openInterest is not None:
-        events.append(OpenInterest(**common, open_interest_base=_single(d.singleOpenInterest, d.openInterest)))
-    if d.fundingRate is not None or d.nextFundingTime is not None or d.fundingIntervalHour is not None:
+    if last is not None:
+        events.append(Price(**common, price=last, of="last"))
+    if mark is not None:
+        events.append(Price(**common, price=mark, of="mark"))
+    if index is not None:
+        events.append(Price(**common, price=index, of="index"))
+    if one_sided is not None or both_sided is not None:
+        events.append(OpenInterest(**common, open_interest_base=_single(one_sided, both_sided)))
+    if rate is not None or settles_ms is not None or hours is not None:
         events.append(
             FundingForecast(
                 **common,
-                funding_rate=NAN if d.fundingRate is None else d.fundingRate,
-                settles_ns=(d.nextFundingTime or 0) * MS,
-                interval_hours=d.fundingIntervalHour or NAN,
+                funding_rate=NAN if rate is None else rate,
+                settles_ns=(settles_ms or 0) * MS,
+                interval_hours=hours or NAN,
             )
         )
     return events
