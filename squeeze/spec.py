@@ -74,6 +74,13 @@ class MarketSpec(Strict, frozen=True, kw_only=True):
         named = {n: getattr(self, n) for n in ("bars", "mark", "open_interest", "funding", "liquidations")}
         return {name: stream for name, stream in named.items() if stream is not None}
 
+    def kinds(self) -> dict[str, set[str]]:
+        """What is read of each venue, and no more: live as from the lake. Holes are always read."""
+        found: dict[str, set[str]] = {}
+        for stream in self.streams().values():
+            found.setdefault(stream.venue, {"gap"}).update(stream.kinds)
+        return found
+
 
 class MapSpec(Strict, frozen=True, kw_only=True):
     """The liquidation heatmap (domain.md §3.5)."""

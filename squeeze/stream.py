@@ -11,7 +11,7 @@ import msgspec
 
 from squeeze.arrays import SIDES
 from squeeze.errors import SqueezeError, StepError
-from squeeze.market.events import AnyEvent
+from squeeze.market.events import AnyEvent, kind_of
 from squeeze.market.steps import Step, StepBuilder
 from squeeze.predictor import Abstain, Prediction, Predictor
 from squeeze.signals.machine import SignalMachine
@@ -44,6 +44,7 @@ class Stream:
         self.predictor = predictor
         self.spec = predictor.spec
         self.market = MarketState(self.spec)
+        self.kinds = self.spec.market.kinds()
         self.builder = StepBuilder(self.spec.market.symbol, self.market.length_ns, self.spec.map.bin_log)
         horizon = self.spec.label.horizons_minutes.index(self.spec.signal.horizon_minutes)
         self.horizon = horizon
@@ -60,7 +61,13 @@ class Stream:
         self.mark: str | None = None
 
     def on_event(self, event: AnyEvent) -> None:
-        """Take an event in; what follows from it comes with the clock. `StepError` for another symbol's."""
+        """Take an event in; what follows from it comes with the clock. `StepError` for another symbol's.
+
+        An event of a venue or kind that the spec does not name is passed over, as when history is read from the lake: a
+        step must not depend on what else happened to be subscribed to.
+        """
+        if kind_of(event) not in self.kinds.get(event.venue, ()):
+            return
         if self.next_close_ns is None:
             self.next_close_ns = -(-event.known_at_ns // self.market.length_ns) * self.market.length_ns
         self.builder.add(event)

@@ -305,8 +305,11 @@ def _batches(events: Iterable[AnyEvent], batch_rows: int) -> Iterator[dict[Strea
 def _sources(
     lake: Lake, market: MarketSpec, start_ns: int | None, end_ns: int | None
 ) -> list[tuple[str, str, str, Columns]]:
-    """(stream, kind, venue, rows) of everything a market reads, bars last."""
-    streams = sorted(market.streams().items(), key=lambda item: (item[0] == "bars", item[0]))
+    """(stream, kind, venue, rows) of everything a market reads: holes first where the lake has some, bars last."""
+    gaps = StreamSpec(venue="", kinds=("gap",))
+    venues = sorted(v for v in market.kinds() if lake.partitions("gap", v, market.symbol))
+    streams = [("gaps", msgspec.structs.replace(gaps, venue=venue)) for venue in venues]
+    streams += sorted(market.streams().items(), key=lambda item: (item[0] == "bars", item[0]))
     return [
         (name, kind, stream.venue, rows)
         for name, stream in streams
