@@ -44,6 +44,8 @@ def _check(args: Arguments) -> None:
     with telling() as tell:
         tell("reading every partition")
         reports = check(Lake(args.lake), args.kind, args.venue, args.symbol)
+    if not reports:
+        raise LakeError(f"{args.lake}: holds nothing of that kind, venue and symbol, or nothing at all")
     faults = [fault for report in reports for fault in report.faults]
     hidden = len(faults) - SHOWN_FAULTS
     shown = [*faults[:SHOWN_FAULTS], f"and {hidden} more"] if hidden > 0 else faults
