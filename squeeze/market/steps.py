@@ -37,6 +37,19 @@ class Step(msgspec.Struct, frozen=True):
 SILENT = VenueStep()
 
 
+class Tallies(dict[str, Tally]):
+    """By venue; one that speaks for the first time gets its own."""
+
+    def __init__(self, builder: "StepBuilder") -> None:
+        super().__init__()
+        self._builder = builder
+
+    def __missing__(self, venue: str) -> Tally:
+        b = self._builder
+        self[venue] = Tally(venue, b.length_ns, b.bin_log, b.counts)
+        return self[venue]
+
+
 class StepBuilder:
     """Collects one symbol's events and cuts them into steps.
 
@@ -54,22 +67,16 @@ class StepBuilder:
         self._open_until_ns = 0
         """Close of the running step: what is known by then can be added up at once."""
         self._pending: list[AnyEvent] = []
-        self._tallies: dict[str, Tally] = {}
+        self._tallies = Tallies(self)
 
     def add(self, event: AnyEvent) -> None:
         """Take an event in; it will be part of the first step that closes at or after its known-at time."""
         if event.symbol != self.symbol:
             raise StepError(f"a {self.symbol} step got an event of {event.symbol}")
         if event.known_at_ns <= self._open_until_ns:
-            self._take(event)
+            self._tallies[event.venue].take(event)
         else:
             self._pending.append(event)
-
-    def _take(self, event: AnyEvent) -> None:
-        tally = self._tallies.get(event.venue)
-        if tally is None:
-            tally = self._tallies[event.venue] = Tally(event.venue, self.length_ns, self.bin_log, self.counts)
-        tally.take(event)
 
     def close(self, close_ns: int) -> Step:
         """The step that closes at `close_ns`, from all events known by then and not used before."""
@@ -92,7 +99,7 @@ class StepBuilder:
         waiting, self._pending = self._pending, []
         for event in sorted(waiting, key=_known_at):
             if event.known_at_ns <= until_ns:
-                self._take(event)
+                self._tallies[event.venue].take(event)
             else:
                 self._pending.append(event)
 
@@ -116,10 +123,9 @@ class StepBuilder:
         self._open_until_ns = snapshot["open_until_ns"]
         self.counts = Counter(snapshot["counts"])
         self._pending = msgspec.convert(snapshot["pending"], list[AnyEvent])
-        self._tallies = {}
+        self._tallies = Tallies(self)
         for name, held in snapshot["tallies"]:
-            tally = self._tallies[name] = Tally(name, self.length_ns, self.bin_log, self.counts)
-            tally.restore(held)
+            self._tallies[name].restore(held)
 
 
 def _known_at(event: AnyEvent) -> int:

@@ -28,6 +28,7 @@ from squeeze.market.events import (
 from squeeze.market.venues.bybit_wire import (
     BookAnswer,
     BookWire,
+    FillWire,
     FundingAnswer,
     InterestAnswer,
     KeptLiquidationsWire,
@@ -123,15 +124,26 @@ def _uncommon(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
 def _trades(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
     wire = TRADES(frame)
     fills, symbol = wire.data, TRADE_TOPICS[wire.topic]
-    if [t for t in fills if t.s != symbol]:
-        raise ValueError(f"a trade of another contract under {wire.topic}")
-    return [
+    odd = [t for t in fills if t.BT or t.s != symbol]
+    trades: list[AnyEvent] = [
         Trade(
-            venue=VENUE, symbol=symbol, event_ns=t.T * MS, known_at_ns=known_at_ns, quality=OFF_BOOK if t.BT else 0,
+            venue=VENUE, symbol=symbol, event_ns=t.T * MS, known_at_ns=known_at_ns,
             price=t.p, size_base=t.v, taker_buys=t.S == "Buy", trade_id=t.i, place=place,
         )
         for place, t in enumerate(fills)
     ]  # fmt: skip
+    return _odd_trades(trades, fills, symbol) if odd else trades
+
+
+def _odd_trades(trades: list[AnyEvent], fills: list[FillWire], symbol: str) -> list[AnyEvent]:
+    """Block trades marked as such; `ValueError` for a trade of another contract."""
+    for fill in fills:
+        if fill.s != symbol:
+            raise ValueError(f"a trade of {fill.s} under {symbol}")
+    return [
+        msgspec.structs.replace(trade, quality=OFF_BOOK) if fill.BT else trade
+        for trade, fill in zip(trades, fills, strict=True)
+    ]
 
 
 def _book(frame: bytes, known_at_ns: int) -> list[AnyEvent]:
