@@ -1,0 +1,130 @@
+"""The order-book heatmap: USD that rest in each price bin, as far as the feed covers, and what it says in numbers.
+
+`depth.BookSummary` has the amounts; here they come onto the map's grid by whole bins, with what is not covered masked,
+and the last book is kept, with its age, while there is none that can be trusted.
+"""
+
+import math
+
+import numpy as np
+
+from squeeze.errors import StepError
+from squeeze.heatmaps import grid
+from squeeze.heatmaps.protocol import FIRST, PriceWindow, check, rebinned
+from squeeze.market.depth import BANDS_BPS, ORDERS_USD, BookSummary
+from squeeze.market.events import SECOND_NS
+from squeeze.market.venue_step import Candle, VenueStep
+from squeeze.spec import Strict, require
+
+
+class OrderBookSpec(Strict, frozen=True, kw_only=True):
+    """Bins of the book, and how long one is believed."""
+
+    bin_log: float = 5e-4
+    """Width of a price bin in log price: a whole multiple of that of the summaries."""
+    stale_seconds: float = 60.0
+    """A book older than this at the close is not shown; only its age is."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.bin_log < 0.05, "bin_log lies between 0 and 0.05")
+        require(self.stale_seconds > 0, "stale_seconds is positive")
+
+
+class OrderBookMap:
+    """One venue's last book.
+
+    A bin is covered if all of it is: the two outermost of a summary, of which a feed may cover only a part, are not.
+    """
+
+    def __init__(self, spec: OrderBookSpec) -> None:
+        self.spec = spec
+        self.window = PriceWindow(spec.bin_log, -1)
+        self.usd = np.full((2, grid.BINS), np.nan)
+        """Bids and asks; NaN where not covered."""
+        self.depth = np.full((4, len(BANDS_BPS)), np.nan)
+        """By band: USD bid and asked, the imbalance of a fall and of a rise."""
+        self.cost = np.full((2, len(ORDERS_USD)), np.nan)
+        """By order: basis points that a market sell, and a buy, gives away."""
+        self.numbers = np.full(1, np.nan)
+        """Spread in basis points."""
+        self.clock = np.array([0, FIRST], dtype=np.int64)
+        """Close of the last step; time of the book."""
+        self.channels = ("book_usd",)
+        self.scalar_names = (
+            *(f"book_depth_{b:g}bp_usd" for b in BANDS_BPS),
+            *(f"book_imbalance_{b:g}bp" for b in BANDS_BPS),
+            *(f"book_cost_{usd:g}usd_bp" for usd in ORDERS_USD),
+            "book_spread_bp",
+            "book_age_seconds",
+        )
+
+    @property
+    def age_ns(self) -> int:
+        """Time from the last book to the last close; very large before the first."""
+        return int(self.clock[0] - self.clock[1])
+
+    @property
+    def stale(self) -> bool:
+        """Whether there is no book, or one too old to be shown."""
+        return not self.age_ns <= self.spec.stale_seconds * SECOND_NS
+
+    def step(self, part: VenueStep, mark: Candle, close_ns: int) -> None:
+        """Take the book at the close in place of the last; without one the last stays, and ages."""
+        check(mark, close_ns, int(self.clock[0]))
+        if part.book is not None and part.book.event_ns >= self.clock[1]:
+            self._take(part.book)
+        self.clock[0] = close_ns
+
+    def _take(self, book: BookSummary) -> None:
+        if not 0 < book.bid < book.ask < math.inf:
+            raise StepError(f"the book's best prices must be positive and not crossed, got {book.bid} and {book.ask}")
+        fine = np.array([book.bids_usd, book.asks_usd])
+        if not (np.isfinite(fine).all() and (fine >= 0).all()):
+            raise StepError("a book's USD must be finite and not negative")
+        whole = np.zeros((1, fine.shape[1]))
+        whole[:, 1:-1] = 1.0
+        first_bin, rows = rebinned(np.concatenate([fine, whole]), book.first_bin, book.bin_log, self.spec.bin_log)
+        cells = np.where(rows[2] > round(self.spec.bin_log / book.bin_log) - 0.5, rows[:2], np.nan)
+        self.usd[...] = np.nan
+        self.window.follow((book.bid + book.ask) / 2, book.event_ns)
+        first, inside = self.window.clip(first_bin, cells.shape[1], book.event_ns)
+        kept = cells[:, inside]
+        self.usd[:, first : first + kept.shape[1]] = kept
+        balance = np.array(book.imbalance)
+        self.depth[...] = book.bid_depth_usd, book.ask_depth_usd, balance, -balance
+        self.cost[...] = book.sell_cost_bps, book.buy_cost_bps
+        self.numbers[0] = book.spread_bps
+        self.clock[1] = book.event_ns
+
+    def covered(self) -> tuple[int, int]:
+        """First and last absolute bin that the last book covers; an empty range, (0, -1), if it covers none."""
+        known = np.flatnonzero(np.isfinite(self.usd[0]))
+        return (int(known[0]) + self.window.origin, int(known[-1]) + self.window.origin) if known.size else (0, -1)
+
+    def outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
+        """(side, channel, price): USD that rest against a move of the mark: bids below it, asks above."""
+        if self.stale:
+            return np.full((2, 1, bins), np.nan)
+        return self.window.outward(self.usd, [[0], [1]], mark, width_log, bins)
+
+    def scalars(self) -> np.ndarray:
+        """Of the last book, by side; NaN, but for the age, once it is stale.
+
+        `book_depth`: USD between the mid and so far ahead, which is what it costs to move the price there.
+        `book_imbalance`: (ahead − behind) / both in that band. `book_cost`: what a market order of that size into this
+        side gives away.
+        """
+        out = np.full((2, len(self.scalar_names)), np.nan)
+        if self.clock[1] != FIRST:
+            out[:, -1] = self.age_ns / SECOND_NS
+        if not self.stale:
+            bands = len(BANDS_BPS)
+            out[:, :bands], out[:, bands : 2 * bands] = self.depth[:2], self.depth[2:]
+            out[:, 2 * bands : -2] = self.cost
+            out[:, -2] = self.numbers[0]
+        return out
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The whole state."""
+        own = {name: getattr(self, name) for name in ("usd", "depth", "cost", "numbers", "clock")}
+        return own | {"window": self.window.state}
