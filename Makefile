@@ -4,7 +4,7 @@ TORCH ?= torch==2.13.0
 DATA ?= ../shared/data
 BIN := .venv/bin
 
-.PHONY: demo test real bench fuzz check format clean
+.PHONY: demo test real bench long check format clean
 
 demo: .venv/ready
 	$(BIN)/squeeze demo
@@ -18,8 +18,9 @@ real: .venv/ready
 bench: .venv/ready .venv/bench
 	$(BIN)/python -m tests.benchmarks.bench --json out/bench.json $(addprefix --model ,$(wildcard out/demo/model.onnx))
 
-fuzz: .venv/ready # a million spoilt frames a venue
+long: .venv/ready # the laws that take minutes: a million spoilt frames a venue, memory over 100,000 steps
 	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest -q -s tests/test_fuzz_frames.py -k spoilt
+	MANY_STEPS=100000 $(BIN)/python -m pytest -q tests/test_heatmap_laws.py tests/test_zone_tracking.py -k many_steps
 
 check: .venv/ready
 	$(BIN)/ruff check .
