@@ -13,7 +13,8 @@ from squeeze.arrays import HeatChannels, Scalars
 from squeeze.errors import StepError
 from squeeze.heatmaps.liquidation import STATE_ARRAYS, LiquidationMap
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, Liquidation, LiquidationSum, Quality
-from squeeze.market.steps import Candle, Step, VenueStep
+from squeeze.market.steps import Step
+from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.scalars.flow import CLOCK_NAMES, FlowScalars, clock_scalars
 from squeeze.scalars.heat import HeatScalars
 from squeeze.scalars.price import PriceScalars, TrailingBars

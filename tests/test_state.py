@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from squeeze.errors import StepError
 from squeeze.market.events import HOUR_NS, MINUTE_NS, Funding, Liquidation, LiquidationSum, OpenInterest, Quality
-from squeeze.market.steps import Candle, Step, VenueStep
+from squeeze.market.steps import Step
+from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.spec import FrameSpec, LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 from squeeze.state import Degraded, Frame, MarketState, Unhealthy, flag_names
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from squeeze.errors import StepError
 from squeeze.market.events import MINUTE_NS, SECOND_NS, Bar, Funding, Liquidation, LiquidationSum, OpenInterest, Quality
-from squeeze.market.steps import SILENT, Candle, StepBuilder, steps
+from squeeze.market.steps import SILENT, StepBuilder, steps
 from squeeze.market.tally import candle
+from squeeze.market.venue_step import Candle
 
 
 def bar(minute: float, close: float = 10.0, lag_s: int = 0, **more) -> Bar:

@@ -30,9 +30,9 @@ from squeeze.market.events import (
     Quote,
     Trade,
 )
-from squeeze.market.steps import BIN_LOG, Candle, Step, StepBuilder, steps
+from squeeze.market.steps import BIN_LOG, Step, StepBuilder, steps
 from squeeze.market.tally import FOLD
-from squeeze.market.venue_step import VenueStep
+from squeeze.market.venue_step import Candle, VenueStep
 
 T0 = 20_700 * DAY_NS
 PACK = msgspec.msgpack.Encoder(order="deterministic").encode

@@ -1,1 +1,6 @@
-"""From recorded or live market data to `Step`s: events, the lake that keeps them, the importer, the step builder."""
+"""From recorded or live market data to `Step`s.
+
+feeds ─► raw log ─► venues ─► session ─► events ─► tally, steps ─► Step
+                                 │          ▲
+          archives, importer ─► lake ───────┘
+"""

@@ -25,7 +25,7 @@ class Rule(Enum):
     """How the numbers of a venue's updates tell a hole."""
 
     STEPS = "bybit"
-    """`u` rises by one. The documents say only that it rises; in every session looked at (5 contracts and 2 pairs in
+    """`u` rises by one. The documents say only that it rises; in every session looked at (4 contracts and 2 pairs in
     2026, 1 contract in 2024) it did so by one, and a skipped number is a lost message."""
     NAMES = "okx"
     """Each update names the one before. The same number twice is a sign of life; a number that falls while it names the

@@ -237,7 +237,7 @@ class Session:
             clean.append(event)
 
     def _trade(self, trade: Trade, s: _Symbol, clean: list[AnyEvent]) -> None:
-        if s.trade_ids.add(trade.trade_id):
+        if trade.trade_id == "" or s.trade_ids.add(trade.trade_id):  # without a number nothing tells a repeat
             clean.append(trade)
         else:
             self.counts.repeated += 1

@@ -13,9 +13,7 @@ import msgspec
 from squeeze.errors import StepError
 from squeeze.market.events import AnyEvent
 from squeeze.market.tally import Tally
-from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
-
-__all__ = ["SILENT", "Candle", "PriceFlow", "Step", "StepBuilder", "VenueStep", "steps"]
+from squeeze.market.venue_step import VenueStep
 
 BIN_LOG = 5e-4
 """Width of a price bin where nothing else is asked for."""

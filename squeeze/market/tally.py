@@ -5,8 +5,10 @@ Apart from `steps`, which keeps the clock and the venues. What a step takes of l
 - an event belongs to the step in which it became *known*, whenever it happened;
 - a trade or a print that became known more than a minute (or a step, if longer) after it happened is left out: `late`;
 - trades are put in order of `event_ns` for open and close, and all count for high, low and flow: `out_of_order`;
-- a bar, stamp, price, quote or forecast that is not newer than the last one of its kind is left out: `repeated` if of
-  the same time, else `out_of_order`.
+- a bar or stamp that is not newer than the last one of its kind is left out: `repeated` if of the same time, else
+  `out_of_order`;
+- a price, quote or forecast older than the last one of its kind is left out: `out_of_order`. Of several of one time the
+  last to come counts: exchanges stamp milliseconds.
 """
 
 from collections import Counter

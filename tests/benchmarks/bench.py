@@ -23,7 +23,8 @@ import numpy as np
 
 from squeeze.heatmaps.liquidation import LiquidationMap
 from squeeze.market.events import HOUR_NS, SECOND_NS, Funding, Liquidation, OpenInterest
-from squeeze.market.steps import Candle, Step, VenueStep
+from squeeze.market.steps import Step
+from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.spec import FrameSpec, LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 from squeeze.state import MarketState
 from tests.benchmarks import feeds

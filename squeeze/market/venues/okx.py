@@ -260,21 +260,12 @@ def _tickers(okx: Okx, push: Push[TickerWire], known_at_ns: int) -> list[AnyEven
     return events
 
 
-def _marks(okx: Okx, push: Push[MarkWire], known_at_ns: int) -> list[AnyEvent]:
+def _prices(okx: Okx, push: Push[MarkWire] | Push[IndexWire], known_at_ns: int) -> list[AnyEvent]:
     return [
         Price(
             venue=VENUE, symbol=_of(push, x.instId), event_ns=x.ts * MS, known_at_ns=known_at_ns,
-            price=x.markPx, of="mark",
-        )
-        for x in push.data
-    ]  # fmt: skip
-
-
-def _indices(okx: Okx, push: Push[IndexWire], known_at_ns: int) -> list[AnyEvent]:
-    return [
-        Price(
-            venue=VENUE, symbol=_of(push, x.instId), event_ns=x.ts * MS, known_at_ns=known_at_ns,
-            price=x.idxPx, of="index",
+            price=x.markPx if isinstance(x, MarkWire) else x.idxPx,
+            of="mark" if isinstance(x, MarkWire) else "index",
         )
         for x in push.data
     ]  # fmt: skip
@@ -340,8 +331,8 @@ PUSHES: dict[str, tuple[Decode[Push[Any]], Callable[[Okx, Push[Any], int], list[
     **dict.fromkeys(DEPTHS, BOOKS),
     "bbo-tbt": (decoder(Push[LevelsWire]), _best),
     "tickers": (decoder(Push[TickerWire]), _tickers),
-    "mark-price": (decoder(Push[MarkWire]), _marks),
-    "index-tickers": (decoder(Push[IndexWire]), _indices),
+    "mark-price": (decoder(Push[MarkWire]), _prices),
+    "index-tickers": (decoder(Push[IndexWire]), _prices),
     "open-interest": (decoder(Push[InterestWire]), _interests),
     "funding-rate": (decoder(Push[FundingWire]), _fundings),
     "liquidation-orders": (decoder(Push[OrdersWire]), _liquidations),
