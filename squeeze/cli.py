@@ -15,14 +15,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from tqdm import tqdm
 
 from squeeze.errors import ConfigError, SqueezeError
-from squeeze.spec import utc_ns
+from squeeze.strict import utc_ns
+
+if TYPE_CHECKING:
+    from squeeze.market.instruments import Instruments
 
 Arguments = argparse.Namespace
 
@@ -74,9 +77,8 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--signals-only", action="store_true", help="leave out probabilities and abstentions")
     parser.add_argument("--raw", metavar="FOLDER", help="replay raw frames from this log; the lake still warms up")
-    parser.add_argument(
-        "--speed", type=float, help="1: as it came; 60: a minute each second; as fast as it can if absent"
-    )
+    speed_argument(parser)
+    instruments_argument(parser)
     lake_argument(parser)
 
 
@@ -87,6 +89,7 @@ def _replay(args: Arguments) -> None:
     from squeeze.signals.message import SignalMessage, encode
     from squeeze.stream import Stream, replay
 
+    speed, known = speed_of(args), instruments_of(args)
     stream = Stream(load(args.model))
     market, start_ns = stream.spec.market, utc_ns(args.start)
     lake, until_ns = Lake(args.lake), parse_time(args.until)
@@ -99,12 +102,8 @@ def _replay(args: Arguments) -> None:
         from squeeze.market.raw_log import RawLog
 
         venues = {stream.venue for stream in market.streams().values()}
-        events = raw_events(RawLog(args.raw), sorted(venues), market.symbol, start_ns, until_ns)
-    if args.speed is not None:
-        if not args.speed > 0:
-            raise ConfigError(f"--speed: above zero, got {args.speed}")
-        events = paced(events, args.speed)
-    for message in replay(stream, events, stream.spec.signal.clock_seconds):
+        events = raw_events(RawLog(args.raw), sorted(venues), market.symbol, start_ns, until_ns, known)
+    for message in replay(stream, paced(events, speed), stream.spec.signal.clock_seconds):
         if not args.signals_only or isinstance(message, SignalMessage):
             sys.stdout.buffer.write(encode(message))
     sys.stdout.buffer.flush()
@@ -188,6 +187,39 @@ VERBS = {
 def lake_argument(parser: argparse.ArgumentParser) -> None:
     """`--lake`, the same for every verb."""
     parser.add_argument("--lake", default="out/lake", help="folder or URI of the lake (default: out/lake)")
+
+
+def instruments_argument(parser: argparse.ArgumentParser) -> None:
+    """`--instruments`, the same for every verb that reads sizes in contracts."""
+    parser.add_argument(
+        "--instruments",
+        type=Path,
+        metavar="FILE",
+        help="instrument records beside those that ship, as `squeeze instruments` writes them",
+    )
+
+
+def instruments_of(args: Arguments) -> "Instruments":
+    """The records that ship and those of `--instruments`; `DataError` for a file that cannot be read."""
+    from squeeze.market.instruments import Instruments
+
+    shipped = Instruments.shipped()
+    return shipped if args.instruments is None else shipped.with_(Instruments.load(args.instruments))
+
+
+def speed_argument(parser: argparse.ArgumentParser) -> None:
+    """`--speed`, the same for every verb that replays."""
+    parser.add_argument(
+        "--speed", type=float, help="1: as it came; 60: a minute each second; as fast as it can if absent"
+    )
+
+
+def speed_of(args: Arguments) -> float | None:
+    """`--speed`, None where it was not given; `ConfigError` unless it is above zero."""
+    speed: float | None = args.speed
+    if speed is not None and not speed > 0:
+        raise ConfigError(f"--speed: above zero, got {speed}")
+    return speed
 
 
 def parse_time(text: str | None) -> int | None:

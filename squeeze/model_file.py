@@ -12,7 +12,8 @@ from pathlib import Path
 import msgspec
 
 from squeeze.errors import ModelFileError
-from squeeze.spec import SPEC_VERSION, Spec, Strict
+from squeeze.spec import SPEC_VERSION, Spec
+from squeeze.strict import Strict
 
 CARD_KEY = "squeeze.card"
 SEAL_KEY = "squeeze.sha256"

@@ -14,7 +14,8 @@ import pytest
 from squeeze.cli import main
 from squeeze.errors import DataError
 from squeeze.market.archives import days, import_archives, reading
-from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS, BookUpdate, Quality
+from squeeze.market.events import HOUR_NS, MINUTE_NS, NAN, SECOND_NS, BookUpdate, Quality
+from squeeze.market.instruments import Instrument, Instruments, ours
 from squeeze.market.lake import Lake
 from squeeze.market.partitions import Written
 from squeeze.market.rows import events_of
@@ -377,6 +378,12 @@ def test_a_bybit_book_starts_with_a_snapshot_and_its_numbers_rise(lake, tmp_path
 # ---- OKX
 
 
+def okx_swap(as_of_ns: int, value: float, native: str = "BTC-USDT-SWAP", **fields) -> Instrument:
+    steps = {"tick_size": 0.1, "lot_size_base": 0.0001, "minimum_size_base": 0.0001}
+    names = {"venue": "okx", "native": native, "symbol": ours("okx", native), "as_of_ns": as_of_ns, "source": "test"}
+    return Instrument(contract_value=value, **{**names, **steps, **fields})
+
+
 def test_okx_sizes_become_coins_and_a_day_of_utc_plus_8_spans_two(lake, tmp_path):
     rows = [
         f"BTC-USDT-SWAP,3,sell,60000.5,250,{DAY_MS - 8 * 3_600_000}",
@@ -384,28 +391,28 @@ def test_okx_sizes_become_coins_and_a_day_of_utc_plus_8_spans_two(lake, tmp_path
         f"BTC-USDT-SWAP,4,buy,60002,2,{DAY_MS + 3_600_000}",
     ]
     path = zipped(tmp_path / "BTC-USDT-SWAP-trades-2024-03-01.zip", [OKX, *rows])
-    asked = []
-
-    def value(native: str, at_ns: int) -> float:
-        asked.append((native, at_ns))
-        return 0.01
-
-    (done,) = import_archives([path], lake, instruments=value)
+    midnight_ns = DAY_MS * MS
+    dated = Instruments([okx_swap(midnight_ns - 24 * HOUR_NS, 0.01), okx_swap(midnight_ns, 0.1)])
+    (done,) = import_archives([path], lake, instruments=dated)
     got = lake.read("trade", "okx", "BTCUSDT")
-    assert got["size_base"].tolist() == [2.5, 0.02, 0.01]
+    assert got["size_base"].tolist() == [2.5, 0.2, 0.1], "each by the record of its UTC day"
     assert got["taker_buys"].tolist() == [0, 1, 1]
     assert got["place"].tolist() == [0, 0, 1]
     assert done.symbol == "BTCUSDT"
-    assert sorted(asked) == [("BTC-USDT-SWAP", DAY_MS * MS - 24 * HOUR_NS), ("BTC-USDT-SWAP", DAY_MS * MS)]
     held = (lake.root / "kind=trade" / "venue=okx" / "symbol=BTCUSDT").iterdir()
     assert sorted(folder.name for folder in held) == ["date=2024-02-29", "date=2024-03-01"]
-    assert import_archives([path], lake)[0].written == Written(rows_same=3), "the shipped record says 0.01 as well"
+    assert import_archives([path], lake, instruments=dated)[0].written == Written(rows_same=3)
+    import_archives([path], Lake(lake.root.parent / "other"))
+    shipped = Lake(lake.root.parent / "other").read("trade", "okx", "BTCUSDT")
+    assert shipped["size_base"].tolist() == [2.5, 0.02, 0.01], "what ships says 0.01 of both days"
 
 
 def test_without_an_instrument_record_contracts_are_refused(lake, tmp_path):
     path = zipped(tmp_path / "NEW-USDT-SWAP-trades-2024-03-01.zip", [OKX, f"NEW-USDT-SWAP,3,sell,6,250,{DAY_MS}"])
     refused(lake, path, "no instrument record of okx NEW-USDT-SWAP with a value in base coins for 2024-03-01")
-    refused(lake, path, "no instrument record", instruments=lambda native, at_ns: None)
+    refused(lake, path, "no instrument record", instruments=Instruments())
+    inverse = okx_swap(0, 100.0, native="NEW-USDT-SWAP", is_inverse=True, lot_size_base=NAN, minimum_size_base=NAN)
+    refused(lake, path, "no instrument record", instruments=Instruments([inverse]))
     other = zipped(tmp_path / "BTC-USD-SWAP-trades-2024-03-01.zip", [OKX])
     refused(lake, other, "expected a linear swap")
 

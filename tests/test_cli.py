@@ -20,7 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow and what it imports 
 VERBS = (
     "archives",
     "captures",
+    "instruments",
     "lake",
+    "record",
     "steps",
     "import",
     "simulate",

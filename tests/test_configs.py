@@ -13,8 +13,8 @@ import training.config
 from squeeze.cli import Verb
 from squeeze.errors import ConfigError
 from squeeze.market.mapping import load_mapping
-from squeeze.spec import Strict, utc_ns
 from squeeze.state import MarketState
+from squeeze.strict import Strict, utc_ns
 from training.config import load_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"

@@ -1,6 +1,9 @@
+import threading
+import time
+
 import pytest
 
-from squeeze.files import whole
+from squeeze.files import alone, whole
 
 
 def names(folder):
@@ -58,3 +61,28 @@ def test_a_file_cannot_take_the_place_of_a_folder(tmp_path):
     with pytest.raises(IsADirectoryError):
         put()
     assert (names(tmp_path), names(tmp_path / "a")) == (["a"], ["kept"])
+
+
+def test_what_is_read_and_written_alone_loses_nothing_of_anothers(tmp_path):
+    count = tmp_path / "new" / "count"
+
+    def add():
+        with alone(count.parent):
+            before = int(count.read_text()) if count.exists() else 0
+            time.sleep(0.005)
+            with whole(count) as part:
+                part.write_text(str(before + 1))
+
+    threads = [threading.Thread(target=add) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (count.read_text(), names(count.parent)) == ("12", ["count"])
+
+
+def test_a_block_alone_that_raises_lets_the_next_one_in(tmp_path):
+    with pytest.raises(ValueError, match="no"), alone(tmp_path):
+        raise ValueError("no")
+    with alone(tmp_path):
+        pass

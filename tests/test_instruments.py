@@ -112,10 +112,18 @@ def test_tiers_that_were_not_recorded_are_not_made_up():
         ({"funding_interval_hours": 0.0}, "funding_interval_hours must be positive"),
         ({"taker_fee": 1.0}, "taker_fee must be at least 0 and below 1, got 1.0"),
         ({"taker_fee": -0.0001}, "taker_fee must be at least 0"),
-        ({"tiers": TIERS[::-1]}, "tiers must be of rising limit, above inf, got 2000000.0"),
-        ({"tiers": (TIERS[0], TIERS[0])}, "tiers must be of rising limit, above 300000.0"),
-        ({"tiers": (TIERS[1], Tier(3e6, 0.004, 50.0))}, "of rising maintenance_rate, from 0.005, got 0.004"),
-        ({"tiers": (TIERS[0], Tier(NAN, 0.01, 50.0, 0.0, 10.0))}, "limits in one unit"),
+        ({"tiers": TIERS[::-1]}, "bybit BTCUSDT: tier 2: the limit must be above inf, got 2000000.0"),
+        ({"tiers": (TIERS[0], TIERS[0])}, "tier 2: the limit must be above 300000.0, got 300000.0"),
+        ({"tiers": (TIERS[1], Tier(3e6, 0.004, 50.0))}, "tier 2: maintenance_rate must be at least 0.005, got 0.004"),
+        (
+            {"tiers": (TIERS[0], Tier(NAN, 0.01, 50.0, 0.0, 10.0))},
+            "tier 2: the limit must be in USD as the one below, got cont",
+        ),
+        (
+            {"tiers": (TIERS[0], TIERS[2])},
+            r"bybit BTCUSDT: tier 2: deduction_usd must be 2010.00 to go on .*, got 10510.0",
+        ),
+        ({"tiers": TIERS[1:]}, r"bybit BTCUSDT: tier 1: deduction_usd must be 0.00 to go on from the tier below"),
     ],
 )
 def test_an_impossible_record_is_refused_with_field_expected_and_got(fields, message):
@@ -187,11 +195,11 @@ def ladders(draw):
     """Limits and rates that rise, in USD or in contracts."""
     limits = sorted(draw(st.sets(st.floats(1.0, 1e12) | st.just(math.inf), max_size=4)))
     rates = sorted(draw(st.lists(st.floats(1e-4, 1.0), min_size=len(limits), max_size=len(limits))))
-    in_contracts = draw(st.booleans())
-    return [
-        (NAN, r, 10.0, 0.0, limit) if in_contracts else (limit, r, 10.0, 5.0)
-        for limit, r in zip(limits, rates, strict=True)
-    ]
+    if draw(st.booleans()):
+        return [(NAN, rate, 10.0, 0.0, limit) for limit, rate in zip(limits, rates, strict=True)]
+    tiers = [Tier(limit, rate, 10.0) for limit, rate in zip(limits, rates, strict=True)]
+    usd = continuous(tiers) if tiers and draw(st.booleans()) else [0.0] * len(tiers)
+    return [(t.up_to_usd, t.maintenance_rate, 10.0, deduction) for t, deduction in zip(tiers, usd, strict=True)]
 
 
 drawn_fields = st.fixed_dictionaries(
@@ -419,12 +427,12 @@ def binance(*rows):
     return json.dumps({"serverTime": 1, "symbols": list(rows)}).encode()
 
 
-def bracket(cap, leverage, rate, **fields):
+def bracket(cap, leverage, rate, number=1, floor=0, **fields):
     return {
-        "bracket": 1,
+        "bracket": number,
         "initialLeverage": leverage,
         "notionalCap": cap,
-        "notionalFloor": 0,
+        "notionalFloor": floor,
         "maintMarginRatio": rate,
         **fields,
     }
@@ -524,7 +532,8 @@ def test_binance_funding_intervals_are_hours_by_contract():
 
 
 def test_binance_brackets_become_tiers_from_a_list_or_one_object():
-    brackets = [bracket(300_000, 150, 0.004, cum=0), bracket(800_000, 100, 0.005, cum=300.0), bracket(3e6, 75, 0.0065)]
+    second = bracket(800_000, 100, 0.005, 2, 300_000, cum=300.0)
+    brackets = [bracket(300_000, 150, 0.004, cum=0), second, bracket(3e6, 75, 0.0065, 3, 800_000)]
     row = {"symbol": "BTCUSDT", "notionalCoef": 1.5, "brackets": brackets}
     listed = binance_tiers(bare(row))
     assert listed == binance_tiers(json.dumps(row).encode())
@@ -596,10 +605,10 @@ BODIES = [
     (bybit_instruments, bybit(bybit_row(), bybit_row(symbol="BTC-25SEP26", contractType="LinearFutures"))),
     (bybit_tiers, bybit(bybit_tier(), bybit_tier(**SECOND, mmDeduction="510"))),
     (okx_instruments, okx(okx_row(), okx_row(instId="BTC-USD-SWAP", ctValCcy="USD", ctType="inverse"))),
-    (okx_tiers, okx(okx_tier(), okx_tier(maxSz="2000", mmr="0.005"))),
+    (okx_tiers, okx(okx_tier(), okx_tier(tier="2", maxSz="2000", mmr="0.005"))),
     (binance_instruments, binance(binance_row())),
     (binance_funding_intervals, bare(funding(8), {"symbol": "DOTUSDT", "fundingIntervalHours": 4})),
-    (binance_tiers, bare({"symbol": "B", "brackets": [bracket(1e4, 75, 0.0065), bracket(5e4, 50, 0.01)]})),
+    (binance_tiers, bare({"symbol": "B", "brackets": [bracket(1e4, 75, 0.0065), bracket(5e4, 50, 0.01, 2, 1e4)]})),
 ]
 
 by_reader = pytest.mark.parametrize(("read", "body"), BODIES, ids=[read.__name__ for read, _ in BODIES])
@@ -656,15 +665,67 @@ def test_fields_that_venues_add_are_ignored(read, body):
 
 
 def test_tiers_that_do_not_rise_are_refused_with_the_contract():
-    with pytest.raises(DataError, match="bybit /v5/market/risk-limit: BTCUSDT: tiers must be of rising limit"):
+    with pytest.raises(DataError, match=r"bybit /v5/market/risk-limit: BTCUSDT: tier 2: the limit must be above"):
         bybit_tiers(bybit(bybit_tier(), bybit_tier()))
     falling = {**SECOND, "maintenanceMargin": "0.003"}
-    with pytest.raises(DataError, match=r"of rising maintenance_rate, from 0.0033, got 0.003"):
+    with pytest.raises(DataError, match=r"BTCUSDT: tier 2: maintenance_rate must be at least 0.0033, got 0.003"):
         bybit_tiers(bybit(bybit_tier(), bybit_tier(**falling)))
     with pytest.raises(DataError, match="category must be 'linear', got 'inverse'"):
         bybit_tiers(bybit(bybit_tier(), category="inverse"))
     with pytest.raises(DataError, match="brackets must not be empty"):
         binance_tiers(bare({"symbol": "BTCUSDT", "brackets": []}))
+
+
+THIRD = {"riskLimitValue": "2600000", "maintenanceMargin": "0.0056", "initialMargin": "0.0111", "maxLeverage": "90.00"}
+
+
+@pytest.mark.parametrize(
+    ("read", "body", "message"),
+    [
+        (
+            bybit_tiers,
+            bybit(bybit_tier(), bybit_tier(**THIRD, mmDeduction="1710")),
+            r"risk-limit: BTCUSDT: tier 2: deduction_usd must be 690.00 .*is one missing.*, got 1710.0",
+        ),
+        (
+            bybit_tiers,
+            bybit(bybit_tier(**SECOND, mmDeduction="510"), bybit_tier(**THIRD, mmDeduction="1710")),
+            r"risk-limit: BTCUSDT: tier 1: deduction_usd must be 0.00 .*, got 510.0",
+        ),
+        (
+            okx_tiers,
+            okx(okx_tier(), okx_tier(tier="3", maxSz="4000", mmr="0.01")),
+            r"position-tiers: BTC-USDT-SWAP: tier 2: the venue's number must be 2, got 3",
+        ),
+        (
+            okx_tiers,
+            okx(okx_tier(tier="2"), okx_tier(tier="1", maxSz="4000", mmr="0.01")),
+            r"BTC-USDT-SWAP: tier 1: the venue's number must be 1, got 2",
+        ),
+        (
+            binance_tiers,
+            bare({"symbol": "BTCUSDT", "brackets": [bracket(1e4, 75, 0.0065), bracket(5e4, 50, 0.01, 2, 2e4)]}),
+            r"leverageBracket: BTCUSDT: tier 2: must begin at 10000.0, got 20000.0",
+        ),
+        (
+            binance_tiers,
+            bare({"symbol": "BTCUSDT", "brackets": [bracket(5e4, 50, 0.01, 2, 1e4)]}),
+            r"BTCUSDT: tier 1: the venue's number must be 1, got 2",
+        ),
+    ],
+)
+def test_a_table_of_tiers_with_a_hole_or_out_of_order_is_refused_with_the_tier(read, body, message):
+    with pytest.raises(DataError, match=message):
+        read(body)
+
+
+def test_a_file_that_lost_a_tier_is_refused(tmp_path):
+    Instruments([record(tiers=TIERS)]).save(tmp_path / "known.json")
+    rows = json.loads((tmp_path / "known.json").read_text())
+    del rows[0]["tiers"][1]
+    (tmp_path / "known.json").write_text(json.dumps(rows))
+    with pytest.raises(DataError, match=r"known.json: record 0 .*bybit BTCUSDT: tier 2: deduction_usd must be 2010.00"):
+        Instruments.load(tmp_path / "known.json")
 
 
 ODD = [

@@ -407,7 +407,7 @@ def test_repair_keeps_the_blocks_before_and_after_a_damage(three_blocks, log):
         assert (repair.blocks_kept, repair.bytes_lost) == (2, borders[2] - borders[1] - 1 + len(junk))
         assert got(log) == frames[:2] + frames[4:]
     names = [p.rpartition(".")[2] for p in log.storage.list("", "") if "damaged" in p]
-    assert names == ["damaged", "damaged2", "damaged3", "damaged4", "damaged5"]
+    assert names == ["damaged", "damaged-2", "damaged-3", "damaged-4", "damaged-5"]
 
 
 @pytest.mark.parametrize(

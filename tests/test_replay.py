@@ -116,3 +116,14 @@ def test_what_is_not_there_is_said(recorded):
         list(raw_events(raw, ["okx"], "SIMUSDT"))
     with pytest.raises(LakeError, match="no events of BTCUSDT; there is SIMUSDT"):
         venues_of(lake, "BTCUSDT")
+
+
+def test_no_pace_hands_on_at_once():
+    assert list(paced(iter([1, 2]), None)) == [1, 2]
+
+
+@pytest.mark.parametrize("speed", ["0", "-1", "nan"])
+@pytest.mark.parametrize("words", ["steps SIMUSDT", "replay absent.onnx --from 2026-01-01"])
+def test_a_pace_that_cannot_be_is_refused_before_anything_is_read(words, speed, capsys):
+    assert main([*words.split(), "--speed", speed]) == 2
+    assert f": --speed: above zero, got {float(speed)}\n" in capsys.readouterr().err

@@ -486,7 +486,7 @@ def test_build_writes_what_the_raw_log_says(tmp_path, squeeze, monkeypatch):
         for number in range(5):
             writer.append(DAY + number, str(number).encode())
     session = types.ModuleType("squeeze.market.session")
-    session.normalise = lambda frames, venue: (
+    session.normalise = lambda frames, venue, instruments: (
         trade(f.received_ns, price=float(f.frame) + 1, venue=venue) for f in frames
     )
     monkeypatch.setitem(sys.modules, "squeeze.market.session", session)

@@ -10,7 +10,8 @@ import yaml
 
 from squeeze.errors import ConfigError
 from squeeze.market.events import NAME
-from squeeze.spec import MarketSpec, Spec, Strict, convert, require, require_time, utc_ns
+from squeeze.spec import MarketSpec, Spec
+from squeeze.strict import Strict, convert, require, require_time, utc_ns
 
 
 class SeriesSpec(Strict, frozen=True, kw_only=True):

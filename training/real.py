@@ -21,9 +21,9 @@ from squeeze.files import whole
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake, read_events
 from squeeze.predictor import Prediction, load
-from squeeze.spec import utc_ns
 from squeeze.state import Degraded, flag_names
 from squeeze.stream import Stream
+from squeeze.strict import utc_ns
 from training import ledger, pipeline, track
 from training.config import RunConfig, day_ns, load_config
 from training.examples import Progress

@@ -117,7 +117,10 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         )
         _require("funding_interval_hours", "positive and finite", hours, _unknown_or(0 < hours < math.inf, hours))
         _require("taker_fee", "at least 0 and below 1", fee, _unknown_or(0 <= fee < 1, fee))
-        require_rising(self.tiers)
+        try:
+            require_whole(self.tiers)
+        except ValueError as error:
+            raise ValueError(f"{self.venue} {self.native}: {error}") from None
 
     def to_base(self, contracts: float, price: float = NAN) -> float:
         """A number of contracts in base coins; it keeps its sign. Only an inverse contract needs a price, and without
@@ -248,14 +251,36 @@ def native(venue: str, symbol: str) -> str:
     raise DataError(f"okx: a symbol must end in {', '.join(QUOTES)} after its base coin, got {symbol!r}")
 
 
-def require_rising(tiers: Sequence[Tier]) -> None:
-    """Raise `ValueError` unless limits rise, in one unit, and maintenance rates do not fall."""
-    for low, high in pairwise(tiers):
-        if math.isnan(low.up_to_usd) != math.isnan(high.up_to_usd):
-            raise ValueError("tiers must have their limits in one unit, got USD and contracts")
-        _require("tiers", f"of rising limit, above {low.limit}", high.limit, low.limit < high.limit)
+def require_whole(tiers: Sequence[Tier]) -> None:
+    """Raise `ValueError`, naming the tier, from 1, where a table of tiers is out of order or has a hole.
+
+    Limits rise, in one unit, and maintenance rates do not fall. Where deductions are given, each follows from the tier
+    below: if one does not, a tier is missing.
+    """
+    for number, (low, high) in enumerate(pairwise(tiers), 2):
+        unit, its = ("contracts" if math.isnan(tier.up_to_usd) else "USD" for tier in (low, high))
+        _require(f"tier {number}: the limit", f"in {unit} as the one below", its, unit == its)
+        _require(f"tier {number}: the limit", f"above {low.limit}", high.limit, low.limit < high.limit)
         low_rate, high_rate = low.maintenance_rate, high.maintenance_rate
-        _require("tiers", f"of rising maintenance_rate, from {low_rate}", high_rate, low_rate <= high_rate)
+        _require(f"tier {number}: maintenance_rate", f"at least {low_rate}", high_rate, low_rate <= high_rate)
+    if not any(tier.deduction_usd for tier in tiers):
+        return
+    follows = [0.0, *(deduction_after(low, high.maintenance_rate) for low, high in pairwise(tiers))]
+    for number, (tier, usd) in enumerate(zip(tiers, follows, strict=True), 1):
+        got, slack = tier.deduction_usd, 1.0 + usd / 1000  # venues round to whole USD
+        expected = f"{usd:.2f} to go on from the tier below (is one missing?)"
+        _require(f"tier {number}: deduction_usd", expected, got, abs(got - usd) <= slack)
+
+
+def deduction_after(below: Tier, maintenance_rate: float) -> float:
+    """The deduction in USD with which a tier of that rate goes on from the one below.
+
+    The requirement, notional × rate − deduction, is then the same on both sides of the limit between them.
+
+    >>> deduction_after(Tier(1_000_000.0, 0.25, 2.0), 0.5)
+    250000.0
+    """
+    return below.deduction_usd + below.limit * (maintenance_rate - below.maintenance_rate)
 
 
 def _require(field: str, expected: str, got: object, holds: bool) -> None:

@@ -15,7 +15,7 @@ import yaml
 from squeeze.errors import ConfigError, one_line
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, NAME, SECOND_NS, cadence_name
 from squeeze.market.partitions import MAX_LAG_NS
-from squeeze.spec import Strict, convert, require
+from squeeze.strict import Strict, convert, require
 
 OHLC = ("open", "high", "low", "close")
 FIELDS = {

@@ -11,7 +11,6 @@ its checksum, or an error; but a segment that lacks a whole block cannot be told
 """
 
 import heapq
-import itertools
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -111,7 +110,7 @@ class RawLog:
             data = self.storage.read(segment.path)
             found = survey(data, segment)
             if found.problem:
-                original = self._free(f"{segment.path}.damaged")
+                original = self.storage.free(f"{segment.path}.damaged")
                 self.storage.write(original, data)
                 if found.blocks:
                     self.storage.write(segment.path, found.kept)
@@ -120,7 +119,7 @@ class RawLog:
                 done.append(found.repair(segment.path, original))
         for part, segment in self._abandoned(venue, spool):
             found = survey(part.read_bytes(), segment)
-            original = self._free(f"{segment.path}.damaged") if found.problem else ""
+            original = self.storage.free(f"{segment.path}.damaged") if found.problem else ""
             if original and found.blocks:
                 self.storage.write(segment.path, found.kept)
             self.storage.move_in(part, original or segment.path)
@@ -144,10 +143,6 @@ class RawLog:
         free = [p for p in parts if p.stat().st_size and is_free(p)]
         names = [f"{p.parent.parent.name}/{p.parent.name}/{p.name[1:].removesuffix('.part')}" for p in free]
         return [(part, self._named(name)) for part, name in zip(free, names, strict=True)]
-
-    def _free(self, path: str) -> str:
-        names = itertools.chain([path], (f"{path}{n}" for n in itertools.count(2)))
-        return next(name for name in names if not self.storage.exists(name))
 
     def _merged(self, segments: list[Segment], start_ns: int | None, end_ns: int | None) -> Iterator[RawFrame]:
         # Not heapq.merge, which opens all segments to begin with: a year has thousands.

@@ -52,11 +52,11 @@ def venues_of(lake: Lake, symbol: str) -> list[str]:
 
 def paced(
     events: Iterable[AnyEvent],
-    speed: float,
+    speed: float | None,
     now: Callable[[], float] = time.monotonic,
     wait: Callable[[float], None] = time.sleep,
 ) -> Iterator[AnyEvent]:
-    """Events at `speed` times the pace at which they became known; the first at once.
+    """Events at `speed` times the pace at which they became known, the first at once; without waiting for None.
 
     >>> from squeeze.market.events import Price
     >>> at = {"venue": "v", "symbol": "s", "event_ns": 0, "price": 1.0, "of": "mark"}
@@ -65,6 +65,9 @@ def paced(
     >>> len(list(paced(events, 2.0, now=lambda: 100.0, wait=waited.append))), waited
     (2, [1.5])
     """
+    if speed is None:
+        yield from events
+        return
     began: float | None = None
     first_ns = 0
     for event in events:

@@ -11,6 +11,7 @@ options of a URI are left out of it.
 
 import errno
 import importlib
+import itertools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -120,6 +121,11 @@ class Storage:
         start = len(self._base.strip("/"))
         paths = (i.path.strip("/")[start:].strip("/") for i in found if i.type == arrow_fs.FileType.File)
         return sorted(p for p in paths if p.endswith(suffix) and not any(n.startswith(".") for n in p.split("/")))
+
+    def free(self, path: str) -> str:
+        """The path, or the first of `path-2`, `path-3`, ... that nothing has."""
+        names = itertools.chain([path], (f"{path}-{n}" for n in itertools.count(2)))
+        return next(name for name in names if not self.exists(name))
 
     def exists(self, path: str) -> bool:
         """Whether there is a file of this path."""

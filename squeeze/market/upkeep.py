@@ -207,10 +207,6 @@ def _put_in_order(lake: Lake, stream: Stream, day: str, path: str) -> PartitionR
 
 def _put_aside(storage: Storage, path: str, data: bytes) -> str:
     """Keep the bytes of a file beside it, under a name that nothing has; the place of the copy."""
-    aside = f"{path}.damaged"
-    number = 1
-    while storage.exists(aside):
-        number += 1
-        aside = f"{path}.damaged-{number}"
+    aside = storage.free(f"{path}.damaged")
     storage.write(aside, data)
     return storage.place(aside)

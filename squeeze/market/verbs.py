@@ -1,4 +1,4 @@
-"""The verbs of recorded markets: `squeeze archives`, `captures`, `lake`, `record`, `steps`.
+"""The verbs of recorded markets: `squeeze archives`, `captures`, `instruments`, `lake`, `record`, `steps`.
 
 Importing this imports nothing heavy: each action does so when it runs.
 """
@@ -9,9 +9,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from squeeze.cli import Arguments, Verb, iso, lake_argument, parse_time, show, telling
+from squeeze.cli import (
+    Arguments,
+    Verb,
+    instruments_argument,
+    instruments_of,
+    iso,
+    lake_argument,
+    parse_time,
+    show,
+    speed_argument,
+    speed_of,
+    telling,
+)
 from squeeze.errors import ConfigError, LakeError
-from squeeze.market.feeds.verbs import RECORD
+from squeeze.market.feeds.verbs import INSTRUMENTS, RECORD
 
 if TYPE_CHECKING:
     from squeeze.market.lake_check import StreamReport
@@ -31,6 +43,7 @@ def _lake_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--venue", help="only this venue; all by default")
     parser.add_argument("--symbol", help="only this symbol; all by default")
     parser.add_argument("--raw", metavar="FOLDER", help="the raw log: build reads it, repair mends it too")
+    instruments_argument(parser)
 
 
 def _lake(args: Arguments) -> None:
@@ -126,11 +139,11 @@ def _build(args: Arguments) -> None:
         raise ConfigError("lake build: needs --raw, the folder of the raw log")
     if args.kind or args.symbol:
         raise ConfigError("lake build: takes all kinds and symbols of a venue; leave out --kind and --symbol")
-    raw, lake, rows = RawLog(args.raw), Lake(args.lake), []
+    raw, lake, known, rows = RawLog(args.raw), Lake(args.lake), instruments_of(args), []
     with telling() as tell:
         for venue in [args.venue] if args.venue else raw.venues():
             tell(f"building {venue}")
-            written = lake.write_events(normalise(raw.read(venue), venue))
+            written = lake.write_events(normalise(raw.read(venue), venue, known))
             rows.append(
                 {"venue": venue, "new": written.rows_new, "same": written.rows_same, "kept": written.rows_kept}
                 | {"too old": written.rows_too_old}
@@ -154,6 +167,7 @@ def _archives_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spot", action="store_true", help="Binance's files are of spot: SYMBOL-SPOT in the lake")
     parser.add_argument("--kind", help="what a name leaves open: markPriceKlines, trades, liquidations")
     parser.add_argument("--native-amounts", action="store_true", help="take Tardis' sizes as the exchange counts them")
+    instruments_argument(parser)
     lake_argument(parser)
 
 
@@ -163,7 +177,13 @@ def _archives(args: Arguments) -> None:
 
     with telling() as tell:
         done = import_archives(
-            args.files, Lake(args.lake), tell, kind=args.kind, spot=args.spot, native_amounts=args.native_amounts
+            args.files,
+            Lake(args.lake),
+            tell,
+            instruments_of(args),
+            kind=args.kind,
+            spot=args.spot,
+            native_amounts=args.native_amounts,
         )
     rows = [
         {"file": a.file, "kind": a.kind, "venue": a.venue, "symbol": a.symbol, "from": iso(a.first_ns)}
@@ -199,9 +219,8 @@ def _steps_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="start", help="UTC time of the first event; the beginning by default")
     parser.add_argument("--until", help="UTC time at which to stop; the end by default")
     parser.add_argument("--raw", metavar="FOLDER", help="read the raw log here, not the lake")
-    parser.add_argument(
-        "--speed", type=float, help="1: as it came; 60: a minute each second; as fast as it can if absent"
-    )
+    speed_argument(parser)
+    instruments_argument(parser)
     lake_argument(parser)
 
 
@@ -221,16 +240,15 @@ def _steps(args: Arguments) -> None:
         raise ConfigError(f"--length: {error}") from None
     if not SECOND_NS <= length_ns <= HOUR_NS or 86_400 * SECOND_NS % length_ns:
         raise ConfigError(f"--length: from 1s to 1h, and a part of a day, got {args.length}")
-    if args.speed is not None and not args.speed > 0:
-        raise ConfigError(f"--speed: above zero, got {args.speed}")
+    speed, known = speed_of(args), instruments_of(args)
     start_ns, end_ns = parse_time(args.start), parse_time(args.until)
     if args.raw is not None:
         raw = RawLog(args.raw)
-        events = raw_events(raw, args.venue or raw.venues(), args.symbol, start_ns, end_ns)
+        events = raw_events(raw, args.venue or raw.venues(), args.symbol, start_ns, end_ns, known)
     else:
         lake = Lake(args.lake)
         events = lake_events(lake, args.venue or venues_of(lake, args.symbol), args.symbol, start_ns, end_ns)
-    for step in steps(events if args.speed is None else paced(events, args.speed), args.symbol, length_ns):
+    for step in steps(paced(events, speed), args.symbol, length_ns):
         sys.stdout.buffer.write(msgspec.json.encode(step) + b"\n")
     sys.stdout.buffer.flush()
 
@@ -248,6 +266,7 @@ MARKET_VERBS = {
         _captures_arguments,
         _captures,
     ),
+    "instruments": INSTRUMENTS,
     "lake": Verb(
         "check, compact, repair or build the lake",
         "squeeze lake check --lake out/lake",

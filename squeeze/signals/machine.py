@@ -21,7 +21,8 @@ import msgspec
 from squeeze.errors import ConfigError, StepError
 from squeeze.market.events import MINUTE_NS, SECOND_NS
 from squeeze.signals.message import Reason, Side, SignalMessage, State
-from squeeze.spec import SignalSpec, convert
+from squeeze.spec import SignalSpec
+from squeeze.strict import convert
 
 HIGHEST_THRESHOLD = 0.95
 """Where a ratio times a high base rate would ask for more than a calibrated model ever says, this is enough."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from squeeze.errors import DataError
 from squeeze.market.archives import binance, bybit, okx, tardis
-from squeeze.market.archives.archive import Archive, ContractValue, Options, Skipped
+from squeeze.market.archives.archive import Archive, Options, Skipped
 from squeeze.market.archives.days import Days, refuse_other_days
 from squeeze.market.archives.reading import checksum
 from squeeze.market.instruments import Instruments
@@ -52,7 +52,7 @@ def import_archives(
     paths: Sequence[Path],
     lake: Lake,
     progress: Callable[[str], None] | None = None,
-    instruments: ContractValue | None = None,
+    instruments: Instruments | None = None,
     *,
     kind: str | None = None,
     spot: bool = False,
@@ -65,16 +65,16 @@ def import_archives(
     before it gave stays. Importing again adds nothing twice. Of a file some 100 MB of rows wait in memory, the rest in
     a folder in the lake that is removed at the end; one UTC day at a time is sorted and written.
 
-    `instruments` gives base coins per contract of (native name, UTC ns) for files whose sizes are in contracts; by
-    default the records that come with the package. `kind` says what a name leaves open: `markPriceKlines`, or `trades`
-    or `liquidations` of Tardis. `spot` puts Binance's files under `BTCUSDT-SPOT`. `native_amounts` takes sizes of
-    Tardis' files as the exchange counts them, be it USD. `progress` is told what is being done.
+    `instruments` says how many base coins a contract is, for files whose sizes are in contracts; by default the records
+    that come with the package. `kind` says what a name leaves open: `markPriceKlines`, or `trades` or `liquidations` of
+    Tardis. `spot` puts Binance's files under `BTCUSDT-SPOT`. `native_amounts` takes sizes of Tardis' files as the
+    exchange counts them, be it USD. `progress` is told what is being done.
 
     Import either `aggTrades` or `trades` of a day, and not what was recorded live: as all of them are `trade`, the lake
     would hold each fill twice. Raises `DataError` for a file, `LakeError` for the lake, each of one line.
     """
     tell = progress or (lambda text: None)
-    options = Options(instruments or _shipped, kind, spot, native_amounts)
+    options = Options(Instruments.shipped() if instruments is None else instruments, kind, spot, native_amounts)
     archives = [(path, _recognise(path, options)) for path in paths]
     return [done for path, archive in archives for done in _import(path, archive, lake, tell)]
 
@@ -129,9 +129,3 @@ def _import(path: Path, archive: Archive, lake: Lake, tell: Callable[[str], None
                 )
             )
     return imported
-
-
-def _shipped(native: str, at_ns: int) -> float | None:
-    """Base coins per contract of OKX by the records that come with the package; None for inverse contracts."""
-    record = Instruments.shipped().get("okx", native, at_ns)
-    return None if record is None or record.is_inverse else record.to_base(1.0)

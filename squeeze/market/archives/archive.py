@@ -4,6 +4,7 @@ Apart from `reading`, which unpacks files, and `days`, which sorts rows: a modul
 they need this one. Every fault is a `DataError` of one line, as in `tables`.
 """
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,18 +14,24 @@ import numpy as np
 
 from squeeze.errors import DataError
 from squeeze.market.events import DAY_NS
+from squeeze.market.instruments import Instruments
 from squeeze.market.partitions import date_of
 from squeeze.market.rows import Columns
 
 Skipped = Counter[tuple[str, str]]
 """Rows that were left out, by kind and symbol, for a reason that the reader documents."""
 
-ContractValue = Callable[[str, int], float | None]
-"""Base coins per contract of (native name, UTC nanoseconds); None where no record says."""
-
 Repeats = Literal["real", "id", "equal", "last"]
 """What two alike rows of a file are: two events; one, by its id; one, if all of it is equal; a correction, by its
 time."""
+
+
+LINEAR = {
+    "binance": re.compile(r"[A-Z0-9]+(_\d{6})?"),
+    "bybit": re.compile(r"[A-Z0-9]+(USDT|PERP)"),
+    "okx": re.compile(r"[A-Z0-9]+-(USDT|USDC)-SWAP"),
+}
+"""The contracts of a venue whose sizes are not USD."""
 
 
 class Piece(NamedTuple):
@@ -40,7 +47,7 @@ class Piece(NamedTuple):
 class Options:
     """What a file's name may leave open."""
 
-    contract_value: ContractValue
+    instruments: Instruments
     kind: str | None = None
     spot: bool = False
     native_amounts: bool = False
@@ -65,10 +72,10 @@ def in_base(options: Options, name: str, venue: str, native: str, event_ns: np.n
 
 def contract_value(options: Options, name: str, venue: str, native: str, at_ns: int) -> float:
     """Base coins per contract; `DataError` where no record says."""
-    value = options.contract_value(native, at_ns)
-    if value is None or not 0 < value < np.inf:
+    record = options.instruments.get(venue, native, at_ns)
+    if record is None or record.is_inverse:
         raise DataError(
             f"{name}: sizes are in contracts, and there is no instrument record of {venue} {native} "
             f"with a value in base coins for {date_of(at_ns)}"
         )
-    return value
+    return record.to_base(1.0)

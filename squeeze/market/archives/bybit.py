@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from squeeze.errors import DataError, FrameError
-from squeeze.market.archives.archive import Archive, Options, Piece, Skipped
+from squeeze.market.archives.archive import LINEAR, Archive, Options, Piece, Skipped
 from squeeze.market.archives.block import NUMBER, TEXT, stamped
 from squeeze.market.archives.books import DEEP, as_pieces, joined
 from squeeze.market.archives.reading import blocks, inside, lines
@@ -24,8 +24,6 @@ from squeeze.market.venues.bybit import Bybit
 VENUE = "bybit"
 TRADES = re.compile(r"([A-Z0-9]+?)(\d{4}-\d{2}-\d{2})\.csv(?:\.gz)?")
 BOOK = re.compile(r"(\d{4}-\d{2}-\d{2})_([A-Z0-9]+)_ob\d+\.data(?:\.zip)?")
-LINEAR = re.compile(r"[A-Z0-9]+(USDT|PERP)")
-"""Contracts whose sizes are in base coins; those of `BTCUSD` are in USD."""
 
 LAYOUT = "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional"
 
@@ -54,7 +52,7 @@ def recognise(path: Path, options: Options) -> Archive | None:
 
 
 def _refuse_inverse(path: Path, symbol: str) -> None:
-    if not LINEAR.fullmatch(symbol):
+    if not LINEAR[VENUE].fullmatch(symbol):
         raise DataError(
             f"{path.name}: expected a contract in USDT or USDC, got {symbol}, whose sizes are not base coins"
         )

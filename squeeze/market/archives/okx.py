@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from squeeze.errors import DataError
-from squeeze.market.archives.archive import Archive, Options, Piece, Skipped, contract_value, in_base
+from squeeze.market.archives.archive import LINEAR, Archive, Options, Piece, Skipped, contract_value, in_base
 from squeeze.market.archives.block import NUMBER, TEXT, WHOLE, Clock, bars, stamped
 from squeeze.market.archives.books import as_pieces, joined
 from squeeze.market.archives.reading import blocks, lines
@@ -29,7 +29,6 @@ NAMED = re.compile(
     r"((?:[A-Z0-9]+-)+[A-Z0-9_]+|allswap)-(trades|aggtrades|candlesticks|fundingrates|L2orderbook-\d+lv)-"
     r"(\d{4}-\d{2}(?:-\d{2})?)\.(?:zip|csv|tar\.gz|data)"
 )
-LINEAR = re.compile(r"[A-Z0-9]+-(USDT|USDC)-SWAP")
 
 TRADES = "instrument_name,trade_id,side,price,size,created_time"
 CANDLES = "instrument_name,open,high,low,close,vol,vol_ccy,vol_quote,open_time,confirm"
@@ -54,7 +53,7 @@ def recognise(path: Path, options: Options) -> Archive | None:
     native, kind, dates = named.groups()
     if kind == "fundingrates":
         return Archive(VENUE, lambda skipped: _funding(path, native), dates)
-    if not LINEAR.fullmatch(native):
+    if not LINEAR[VENUE].fullmatch(native):
         raise DataError(f"{path.name}: expected a linear swap such as BTC-USDT-SWAP, got {native}")
     if kind == "trades":
         return Archive(VENUE, lambda skipped: _trades(path, native, options), dates)

@@ -3,13 +3,12 @@
 Apart from `tardis`, which recognises files, and `tardis_books`: both read through it.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from squeeze.market.archives.archive import Options, Skipped, in_base
+from squeeze.market.archives.archive import LINEAR, Options, Skipped, in_base
 from squeeze.market.archives.block import NUMBER, TEXT, WHOLE, Block, Types
 from squeeze.market.archives.reading import blocks
 from squeeze.market.events import NAME
@@ -17,9 +16,6 @@ from squeeze.market.instruments import ours
 
 VENUES = {"binance-futures": "binance", "bybit": "bybit", "okex-swap": "okx"}
 """Our venue of an exchange whose amounts are base coins, or can be made so."""
-
-LINEAR = {"binance": r"[A-Z0-9]+(_\d{6})?", "bybit": r"[A-Z0-9]+(USDT|PERP)", "okx": r"[A-Z0-9]+-(USDT|USDC)-SWAP"}
-"""The contracts of a venue whose sizes are not USD."""
 
 COMMON = ("exchange", "symbol", "timestamp", "local_timestamp")
 STAMPS: Types = {"exchange": TEXT, "symbol": TEXT, "timestamp": WHOLE, "local_timestamp": WHOLE}
@@ -49,7 +45,7 @@ class Reader:
         for number, native in enumerate(natives):
             rows = np.flatnonzero(which == number)
             linear = LINEAR.get(self.venue)
-            if not self.options.native_amounts and linear and not re.fullmatch(linear, native):
+            if not self.options.native_amounts and linear and not linear.fullmatch(native):
                 block.fail(int(rows[0]), "symbol", "a linear contract, with amounts in base coins", native)
             symbol = ours(self.venue, native) if self.venue in LINEAR else native
             if not NAME.fullmatch(symbol):

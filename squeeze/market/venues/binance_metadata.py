@@ -12,6 +12,7 @@ from squeeze.market.instruments import Instrument, Tier, ours
 from squeeze.market.venues.metadata import (
     Number,
     Text,
+    TierRow,
     decoded,
     decoded_list,
     grouped,
@@ -66,6 +67,8 @@ class BinanceFunding(msgspec.Struct, rename="camel"):
 class BinanceBracket(msgspec.Struct, rename="camel"):
     """One tier of one contract."""
 
+    bracket: Number
+    notional_floor: Number
     notional_cap: Number
     initial_leverage: Number
     maint_margin_ratio: Number
@@ -131,14 +134,16 @@ def _binance_interval(raw: msgspec.Raw) -> tuple[str, float]:
     return row.symbol, positive("fundingIntervalHours", row.funding_interval_hours)
 
 
-def _binance_brackets(raw: msgspec.Raw) -> list[tuple[str, Tier, bool]]:
+def _binance_brackets(raw: msgspec.Raw) -> list[TierRow]:
     row, tiers = msgspec.json.decode(raw, type=BinanceTiers), []
     for bracket in row.brackets:
         rate = positive("maintMarginRatio", bracket.maint_margin_ratio)
         leverage = positive("initialLeverage", bracket.initial_leverage)
         deduction = optional("cum", bracket.cum)
         limit = positive("notionalCap", bracket.notional_cap)
-        tiers.append((row.symbol, Tier(limit, rate, leverage, or_zero(deduction)), math.isnan(deduction)))
+        number, floor = positive("bracket", bracket.bracket), optional("notionalFloor", bracket.notional_floor)
+        tier = Tier(limit, rate, leverage, or_zero(deduction))
+        tiers.append(TierRow(row.symbol, tier, math.isnan(deduction), number, floor))
     if not tiers:
         raise ValueError("brackets must not be empty")
     return tiers

@@ -15,6 +15,7 @@ from squeeze.market.instruments import Instrument, Tier, ours
 from squeeze.market.venues.metadata import (
     Number,
     Text,
+    TierRow,
     decoded,
     grouped,
     optional,
@@ -132,14 +133,14 @@ def _bybit_contract(raw: msgspec.Raw, as_of_ns: int) -> Instrument | None:
     )
 
 
-def _bybit_tier(raw: msgspec.Raw) -> tuple[str, Tier, bool]:
+def _bybit_tier(raw: msgspec.Raw) -> TierRow:
     row = msgspec.json.decode(raw, type=BybitTier)
     leverage = positive("maxLeverage", row.max_leverage)
     percent = 100.0 if _is_percent(positive("initialMargin", row.initial_margin), leverage) else 1.0
     rate = positive("maintenanceMargin", row.maintenance_margin) / percent
     deduction = optional("mmDeduction", row.mm_deduction)
     tier = Tier(positive("riskLimitValue", row.risk_limit_value), rate, leverage, or_zero(deduction))
-    return row.symbol, tier, math.isnan(deduction)
+    return TierRow(row.symbol, tier, math.isnan(deduction))
 
 
 def _is_percent(initial_margin: float, leverage: float) -> bool:

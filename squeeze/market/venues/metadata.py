@@ -12,13 +12,13 @@ import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
 from squeeze.errors import DataError, one_line
 from squeeze.market.events import NAN
-from squeeze.market.instruments import Instrument, Tier, require_rising
+from squeeze.market.instruments import Instrument, Tier, deduction_after, require_whole
 
 NUMBER = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,3})?", re.ASCII)
 Number = str | float
@@ -34,6 +34,19 @@ class Name(msgspec.Struct, rename="camel"):
     symbol: str = ""
     inst_id: str = ""
     inst_family: str = ""
+
+
+class TierRow(NamedTuple):
+    """One tier as a venue tells it."""
+
+    native: str
+    tier: Tier
+    is_open: bool = False
+    """The deduction was left empty."""
+    number: float = NAN
+    """Counted by the venue, from 1; NaN where it does not count."""
+    floor: float = NAN
+    """Where it begins, which is the limit of the one below; NaN where the venue does not say."""
 
 
 def decoded(place: str, body: bytes, kind: type[T]) -> T:
@@ -114,27 +127,35 @@ def product(a: float, b: float) -> float:
     return float(Decimal(repr(a)) * Decimal(repr(b)))
 
 
-def grouped(place: str, rows: Iterable[tuple[str, Tier, bool]]) -> dict[str, tuple[Tier, ...]]:
+def grouped(place: str, rows: Iterable[TierRow]) -> dict[str, tuple[Tier, ...]]:
     """Tiers by contract, by rising limit, with the deductions that the venue left empty worked out.
 
-    A requirement of notional × rate − deduction is continuous at every limit:
-    `deduction[n] = limit[n-1] * (rate[n] - rate[n-1]) + deduction[n-1]`.
+    `DataError`, naming contract and tier, where one is missing or not in its place.
     """
-    groups: dict[str, list[tuple[Tier, bool]]] = {}
-    for native, tier, is_open in rows:
-        groups.setdefault(native, []).append((tier, is_open))
+    groups: dict[str, list[TierRow]] = {}
+    for row in rows:
+        groups.setdefault(row.native, []).append(row)
     tiers: dict[str, tuple[Tier, ...]] = {}
     for native, group in groups.items():
-        done: list[Tier] = []
         try:
-            for tier, is_open in sorted(group, key=lambda pair: pair[0].limit):
-                require_rising([*done[-1:], tier])
-                if is_open and done:
-                    below = done[-1]
-                    step = below.up_to_usd * (tier.maintenance_rate - below.maintenance_rate)
-                    tier = msgspec.structs.replace(tier, deduction_usd=below.deduction_usd + step)
-                done.append(tier)
+            tiers[native] = _table(sorted(group, key=lambda row: row.tier.limit))
         except ValueError as error:
             raise DataError(one_line(f"{place}: {native[:40]}: {error}")) from None
-        tiers[native] = tuple(done)
     return tiers
+
+
+def _table(rows: Sequence[TierRow]) -> tuple[Tier, ...]:
+    done: list[Tier] = []
+    for number, row in enumerate(rows, 1):
+        if row.number != number and not math.isnan(row.number):
+            raise ValueError(f"tier {number}: the venue's number must be {number}, got {row.number:g}")
+        begins, tier = done[-1].limit if done else 0.0, row.tier
+        if row.floor != begins and not math.isnan(row.floor):
+            raise ValueError(f"tier {number}: must begin at {begins}, got {row.floor}")
+        if row.is_open and done:
+            # Negative where rates fall, which is refused below by a clearer word.
+            deduction = max(0.0, deduction_after(done[-1], tier.maintenance_rate))
+            tier = msgspec.structs.replace(tier, deduction_usd=deduction)
+        done.append(tier)
+    require_whole(done)
+    return tuple(done)

@@ -11,7 +11,17 @@ import msgspec
 
 from squeeze.market.events import NAN
 from squeeze.market.instruments import Instrument, Tier, ours
-from squeeze.market.venues.metadata import Number, Text, decoded, grouped, positive, present, product, read_rows
+from squeeze.market.venues.metadata import (
+    Number,
+    Text,
+    TierRow,
+    decoded,
+    grouped,
+    positive,
+    present,
+    product,
+    read_rows,
+)
 
 OKX_INSTRUMENTS = "okx /api/v5/public/instruments"
 OKX_TIERS = "okx /api/v5/public/position-tiers"
@@ -41,6 +51,7 @@ class OkxTier(msgspec.Struct, rename="camel"):
     """One tier of one family; sizes are in contracts."""
 
     inst_family: Text
+    tier: Number
     max_sz: Number
     mmr: Number
     max_lever: Number
@@ -97,11 +108,11 @@ def _okx_contract(raw: msgspec.Raw, as_of_ns: int) -> Instrument | None:
     )
 
 
-def _okx_tier(raw: msgspec.Raw) -> tuple[str, Tier, bool]:
+def _okx_tier(raw: msgspec.Raw) -> TierRow:
     row = msgspec.json.decode(raw, type=OkxTier)
     rate, leverage = positive("mmr", row.mmr), positive("maxLever", row.max_lever)
     tier = Tier(NAN, rate, leverage, up_to_contracts=positive("maxSz", row.max_sz))
-    return f"{row.inst_family}-SWAP", tier, False
+    return TierRow(f"{row.inst_family}-SWAP", tier, number=positive("tier", row.tier))
 
 
 def _require_currency(native: str, currency: str, is_inverse: bool) -> None:
