@@ -6,30 +6,15 @@ place.
 """
 
 import hashlib
-import re
-from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Literal
 
 import msgspec
 
-from squeeze.errors import ConfigError
+from squeeze.atlas_spec import AtlasSpec
+from squeeze.strict import Strict, require
 
 SPEC_VERSION = 1
 """Raised whenever a frame computed from the same spec would change; a model of another version is refused."""
-
-TIME = re.compile(r"\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d)?)?(Z|\+00:00)?")
-
-T = TypeVar("T")
-
-
-class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A frozen value that refuses keys it does not know."""
-
-
-def require(holds: bool, message: str) -> None:
-    """Raise `ValueError`, which msgspec reports with the place of the key, unless a condition holds."""
-    if not holds:
-        raise ValueError(message)
 
 
 class StreamSpec(Strict, frozen=True, kw_only=True):
@@ -41,6 +26,19 @@ class StreamSpec(Strict, frozen=True, kw_only=True):
     """Names in the lake, best first; where the first is absent for a step the next is taken."""
     stale_minutes: float | None = None
     """Silence after which the live path abstains; null where silence is normal or the stream is optional."""
+
+
+class VenueSpec(Strict, frozen=True, kw_only=True):
+    """One venue whose maps are kept apart, beside the inputs of the model."""
+
+    venue: str
+    """As the lake calls it."""
+    kinds: tuple[str, ...]
+    """What is read of it, as the lake names it: `trade`, `mark_bar_1m`, `open_interest`, `book` and so on."""
+    distances_log: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """ln(liquidation price / entry) of longs and of shorts, one for each of `map.leverages`; in a file `shipped` takes
+    them from the venue's maintenance tiers that come with the package. Null for the formula with `map.maintenance`.
+    """
 
 
 class MarketSpec(Strict, frozen=True, kw_only=True):
@@ -60,6 +58,8 @@ class MarketSpec(Strict, frozen=True, kw_only=True):
     """Settled funding rates."""
     liquidations: StreamSpec | None = None
     """Liquidated USD, as prints or as sums; its first kind also gives the labels."""
+    venues: tuple[VenueSpec, ...] = ()
+    """What the atlas reads beside these; the venue of `bars` comes first there, whether it is named here or not."""
     gap_reset_hours: float = 24.0
     """A hole in the bars longer than this empties the map and starts the warm-up again."""
     warm_up_hours: float = 336.0
@@ -68,18 +68,33 @@ class MarketSpec(Strict, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require(1 <= self.step_seconds <= 3600 and 86400 % self.step_seconds == 0, "step_seconds must divide a day")
         require(self.warm_up_hours >= 0 and self.gap_reset_hours > 0, "warm_up_hours and gap_reset_hours are positive")
+        require(len({v.venue for v in self.venues}) == len(self.venues), "venues: each is named once")
 
     def streams(self) -> dict[str, StreamSpec]:
-        """The configured inputs by name."""
+        """The configured inputs of the model by name."""
         named = {n: getattr(self, n) for n in ("bars", "mark", "open_interest", "funding", "liquidations")}
         return {name: stream for name, stream in named.items() if stream is not None}
+
+    def inputs(self) -> dict[str, StreamSpec]:
+        """Everything that is read, by name: the model's inputs, and what the atlas reads beside them."""
+        found = self.streams()
+        read = {(stream.venue, kind) for stream in found.values() for kind in stream.kinds}
+        for venue in self.venues:
+            for kind in venue.kinds:
+                if (venue.venue, kind) not in read:
+                    found[f"{kind} of {venue.venue}"] = StreamSpec(venue=venue.venue, kinds=(kind,))
+        return found
 
     def kinds(self) -> dict[str, set[str]]:
         """What is read of each venue, and no more: live as from the lake. Holes are always read."""
         found: dict[str, set[str]] = {}
-        for stream in self.streams().values():
+        for stream in self.inputs().values():
             found.setdefault(stream.venue, {"gap"}).update(stream.kinds)
         return found
+
+    def venue_names(self) -> tuple[str, ...]:
+        """The `venue` axis of the atlas: that of `bars`, then the others as configured."""
+        return tuple(dict.fromkeys((self.bars.venue, *(v.venue for v in self.venues))))
 
 
 class MapSpec(Strict, frozen=True, kw_only=True):
@@ -103,14 +118,32 @@ class MapSpec(Strict, frozen=True, kw_only=True):
     """τ: how much more levered takers are than makers; moves mass between levered and null, never its total."""
     smear: float = 0.08
     """Standard deviation of a deposit, as a share of its distance from entry; at least half a bin."""
-    open_interest: Literal["stamps", "volume"] = "stamps"
-    """`stamps`: deposits follow recorded changes. `volume`: degraded, deposits follow volume at a slow reference."""
+    open_interest: Literal["stamps", "live", "volume"] = "stamps"
+    """`stamps`: deposits wait for the next stamp, as of five minutes. `live`: every step deposits, from the newest
+    stamp of a fast feed. `volume`: degraded, deposits follow volume at a slow reference. Train and serve with the same.
+    """
+    live_silence_minutes: float = 5.0
+    """In `live` mode a step without a stamp counts as one without change for this long; then deposits wait."""
+    jump_share: float | None = 0.45
+    """A stamp this far from the last one, as a share of it, is a change of counting: the map is scaled with it, nothing
+    opens or closes; null to believe every stamp.
+    """
     reference_turnover_days: float = 0.6
     """In `volume` mode open interest is taken to be this many days of mean volume."""
     reference_half_life_hours: float = 720.0
     """How slowly that mean moves."""
     ageing_half_life_hours: float | None = None
     """Decay on top of closes; null for none, since turnover already ages the map."""
+    close_tilt_near: float = 0.0
+    """How much more readily a position closes that is about to be liquidated; 0 for all alike (`heatmaps.liquidation`
+    has the formula).
+    """
+    close_tilt_profit: float = 0.0
+    """The same for one whose profit has reached its margin."""
+    view_hours: tuple[float, ...] = (24.0, 168.0, 720.0)
+    """Views of the map: what was opened within the last so many hours. None of them changes the map."""
+    view_parts: int = 8
+    """A view is exact to this part of its length."""
 
     def __post_init__(self) -> None:
         require(len(self.leverages) == len(self.prior_weights) > 0, "as many prior_weights as leverages")
@@ -123,6 +156,14 @@ class MapSpec(Strict, frozen=True, kw_only=True):
         require(0 <= self.turnover <= 1 and 0 < self.swept <= 1, "turnover and swept are shares")
         require(1 <= self.taker_tilt <= 2, "taker_tilt lies between 1 and 2")
         require(0 <= self.maintenance < 1 / max(self.leverages), "maintenance must be below 1 / the highest leverage")
+        require(self.live_silence_minutes >= 0, "live_silence_minutes is not negative")
+        require(self.jump_share is None or self.jump_share > 0, "jump_share is positive, or null")
+        require(min(self.close_tilt_near, self.close_tilt_profit) >= 0, "close_tilt_near and _profit are not negative")
+        require(
+            all(hours > 0 for hours in self.view_hours) and len(set(self.view_hours)) == len(self.view_hours),
+            "view_hours are positive, none twice",
+        )
+        require(self.view_parts > 0, "view_parts is at least 1")
 
 
 class FrameSpec(Strict, frozen=True, kw_only=True):
@@ -230,6 +271,8 @@ class Spec(Strict, frozen=True, kw_only=True):
     """How the liquidation heatmap is kept."""
     frame: FrameSpec = FrameSpec()
     """What of it, and beside it, the network sees."""
+    atlas: AtlasSpec | None = None
+    """The other heatmaps, tracked zones and patterns; null for none of them."""
     label: LabelSpec
     """What is predicted."""
     signal: SignalSpec
@@ -248,6 +291,12 @@ class Spec(Strict, frozen=True, kw_only=True):
             self.signal.horizon_minutes in self.label.horizons_minutes,
             "signal.horizon_minutes must be one of the label's horizons",
         )
+        for venue in self.market.venues:
+            require(
+                venue.distances_log is None
+                or all(len(side) == len(self.map.leverages) for side in venue.distances_log),
+                f"venues: {venue.venue} has other distances_log than map.leverages",
+            )
         require(
             self.map.open_interest == "volume" or self.market.open_interest is not None,
             "map.open_interest: stamps needs market.open_interest",
@@ -260,36 +309,3 @@ class Spec(Strict, frozen=True, kw_only=True):
     def digest(self) -> str:
         """First 16 hex digits of the SHA-256 of the spec's canonical JSON."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()[:16]
-
-
-def utc_ns(text: str) -> int:
-    """Nanoseconds of a UTC day or time, to the second; `ConfigError` for anything else, another zone included.
-
-    >>> utc_ns("1970-01-02"), utc_ns("1970-01-01T00:01Z")
-    (86400000000000, 60000000000)
-    """
-    try:
-        if TIME.fullmatch(text) is None:
-            raise ValueError(text)
-        seconds = int(datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC).timestamp())
-        if not 0 <= seconds < 2**63 // 10**9:
-            raise ValueError(text)
-    except ValueError:
-        raise ConfigError(f"expected a UTC time like 2025-12-04 or 2025-12-04T07:00, got {text!r}") from None
-    return seconds * 1_000_000_000
-
-
-def require_time(name: str, text: str | None) -> None:
-    """`require` that a key holds a UTC time, or nothing."""
-    try:
-        utc_ns(text or "1970-01-01")
-    except ConfigError as error:
-        raise ValueError(f"{name}: {error}") from None
-
-
-def convert(value: object, kind: type[T], place: str) -> T:
-    """A typed, checked value from parsed YAML or JSON; `ConfigError` naming `place` and the key otherwise."""
-    try:
-        return msgspec.convert(value, kind, strict=True)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{place}: {error}") from None

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from squeeze.arrays import HeatChannels, Scalars
+from squeeze.atlas import Atlas, Page
 from squeeze.errors import StepError
-from squeeze.heatmaps.liquidation import STATE_ARRAYS, LiquidationMap
+from squeeze.heatmaps.liquidation import LiquidationMap
+from squeeze.heatmaps.protocol import traded
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, Liquidation, LiquidationSum, Quality
 from squeeze.market.steps import Step
 from squeeze.market.venue_step import Candle, VenueStep
@@ -19,6 +21,7 @@ from squeeze.scalars.flow import CLOCK_NAMES, FlowScalars, clock_scalars
 from squeeze.scalars.heat import HeatScalars
 from squeeze.scalars.price import PriceScalars, TrailingBars
 from squeeze.spec import Spec
+from squeeze.venue_maps import distances_log
 from squeeze.zones.extract import Zone, zones
 
 
@@ -38,6 +41,12 @@ class Degraded(IntFlag):
     """The bars of this step do not cover it exactly."""
     OPEN_INTEREST_RESCALED = 64
     """A bucket of the map had outgrown open interest and was scaled down."""
+    PART_LEFT_OUT = 128
+    """Something of a venue's part made no sense (a crossed book, say) and was left out."""
+    OPEN_INTEREST_JUMPED = 256
+    """A stamp of open interest was taken for a change of counting: neither opened nor closed."""
+    FUNDING_INTERVAL_CHANGED = 512
+    """A venue settles at another interval than before."""
 
 
 class Unhealthy(IntFlag):
@@ -86,6 +95,8 @@ class Frame:
     zones: tuple[Zone, ...]
     degraded: Degraded
     unhealthy: Unhealthy
+    page: Page | None = None
+    """What the atlas shows, if the spec has one; None in a step without a mark."""
 
 
 class MarketState:
@@ -103,14 +114,17 @@ class MarketState:
         self.price = PriceScalars(frame, market.step_seconds)
         self.flow = FlowScalars(frame, market.step_seconds)
         self.heat = HeatScalars(frame, spec.map.bin_log, market.step_seconds)
-        self.map = LiquidationMap(spec.map)
+        self._distances_log = distances_log(spec, market.bars.venue)
+        self.map = LiquidationMap(spec.map, self._distances_log)
         self.bars = TrailingBars(self.price.capacity)
         self.closed_ns = 0
         self.started_ns = 0
         """When the map began to fill; 0 before the first bar."""
         self.bar_ns = 0
         self.mark_ns = 0
+        self.atlas = None if spec.atlas is None else Atlas(spec)
         self.scalar_names = (*self.price.names, *self.heat.names, *self.flow.names, *CLOCK_NAMES)
+        self.scalar_names += () if self.atlas is None else self.atlas.scalar_names
         self.degraded = _standing_degradation(spec)
 
     def advance(self, step: Step) -> Frame:
@@ -118,12 +132,14 @@ class MarketState:
         bars = step.venue(self.spec.market.bars.venue)
         mark = bars.last if self.spec.market.mark is None else step.venue(self.spec.market.mark.venue).mark
         self._check(step, bars, mark)
-        degraded = self.degraded | (Degraded.PARTIAL_BAR if bars.quality & Quality.PARTIAL else Degraded.NONE)
+        flow = None if bars.flow is None else traded(bars, self.spec.map.bin_log)
+        degraded = self.degraded | (Degraded.VOLUME_UNIFORM if flow is None else Degraded.NONE)
+        degraded |= Degraded.PARTIAL_BAR if bars.quality & Quality.PARTIAL else Degraded.NONE
         self.flow.fade_to(step.close_ns)
         stamp_base = self._take_flows(step)
         self.closed_ns = step.close_ns
         if bars.last is None:
-            return self._blank(step, degraded, Unhealthy.BARS_STALE)
+            return self._blank(step, degraded | self._turn_page(step, None), Unhealthy.BARS_STALE)
         if step.close_ns - max(self.bar_ns, self.started_ns) > self.spec.market.gap_reset_hours * HOUR_NS:
             self._restart(step.close_ns - self.length_ns)
         self.bar_ns = bars.last.event_ns
@@ -135,6 +151,7 @@ class MarketState:
         if math.isnan(bars.taker_buy_base):
             degraded |= Degraded.TAKER_FLOW_HALF
         buys = _or(bars.taker_buy_base, bars.volume_base / 2)
+        recounts = self.map.recounts
         swept, rescaled = self.map.step(
             (mark.low, mark.high, mark.close),
             (bars.last.low, bars.last.high),
@@ -143,9 +160,12 @@ class MarketState:
             stamp_base,
             step.close_ns / DAY_NS,
             self.length_ns / DAY_NS,
+            flow,
         )
         if rescaled:
-            degraded |= Degraded.OPEN_INTEREST_RESCALED
+            jumped = self.map.recounts > recounts
+            degraded |= Degraded.OPEN_INTEREST_JUMPED if jumped else Degraded.OPEN_INTEREST_RESCALED
+        degraded |= self._turn_page(step, mark)
         if not self.map.open_interest_base > 0:
             return self._blank(step, degraded, Unhealthy.NOT_FINITE)
         swept_share = swept @ self.map.prior / self.map.open_interest_base
@@ -202,7 +222,7 @@ class MarketState:
 
     def _restart(self, started_ns: int) -> None:
         """Begin anew after a hole that the map cannot bridge (and at the first bar)."""
-        self.map = LiquidationMap(self.spec.map)
+        self.map = LiquidationMap(self.spec.map, self._distances_log)
         self.bars = TrailingBars(self.price.capacity)
         self.heat.swept_share[...] = 0.0
         self.started_ns = started_ns
@@ -220,14 +240,28 @@ class MarketState:
         price = self.price.values(bars)
         velocity = price[:, self.price.names.index("approach_velocity")]
         heat = self.heat.values(share, found, sigma, velocity)
-        scalars = self._row(price, heat, step.close_ns)
+        page = None if self.atlas is None else self.atlas.page(mark.close, width, spec.price_bins)
+        scalars = self._row(price, heat, step.close_ns, page)
         unhealthy = self._unhealthy(step.close_ns)
         volume_base = step.venue(self.spec.market.bars.venue).volume_base
         if not (np.isfinite(channels).all() and np.isfinite(price).all()) or math.isnan(volume_base):
             unhealthy |= Unhealthy.NOT_FINITE
         return Frame(
-            step.symbol, step.close_ns, mark, channels, scalars, width, swept_share, tuple(found), degraded, unhealthy
-        )
+            step.symbol, step.close_ns, mark, channels, scalars, width, swept_share, tuple(found), degraded, unhealthy,
+            page,
+        )  # fmt: skip
+
+    def _turn_page(self, step: Step, mark: Candle | None) -> Degraded:
+        """Have the atlas follow; what it had to leave out or take for a change of counting."""
+        if self.atlas is None:
+            return Degraded.NONE
+        before = self.atlas.counts.copy()
+        self.atlas.step(step, mark, self.map)
+        flags = (Degraded.PART_LEFT_OUT, Degraded.OPEN_INTEREST_JUMPED, Degraded.FUNDING_INTERVAL_CHANGED)
+        degraded = Degraded.NONE
+        for flag, more in zip(flags, self.atlas.counts > before, strict=True):
+            degraded |= flag if more else Degraded.NONE
+        return degraded
 
     def _blank(self, step: Step, degraded: Degraded, reason: Unhealthy) -> Frame:
         """The frame of a step without a bar, or before open interest is known: nothing but NaN, and the reason."""
@@ -240,11 +274,13 @@ class MarketState:
             step.symbol, step.close_ns, nothing, channels, scalars, math.nan, np.zeros(2), (), degraded, unhealthy
         )
 
-    def _row(self, price: np.ndarray, heat: np.ndarray, close_ns: int) -> Scalars:
+    def _row(self, price: np.ndarray, heat: np.ndarray, close_ns: int, page: Page | None) -> Scalars:
         stream = self.spec.market.liquidations
         limit = math.inf if stream is None or stream.stale_minutes is None else stream.stale_minutes * MINUTE_NS
         clock = np.broadcast_to(clock_scalars(close_ns)[1], (2, len(CLOCK_NAMES)))
-        return np.concatenate([price, heat, self.flow.values(close_ns, limit), clock], axis=1).astype(np.float32)
+        rows = [price, heat, self.flow.values(close_ns, limit), clock]
+        rows += [] if page is None else [page.scalars]
+        return np.concatenate(rows, axis=1).astype(np.float32)
 
     def _unhealthy(self, close_ns: int) -> Unhealthy:
         reasons = Unhealthy.NONE
@@ -293,9 +329,12 @@ class MarketState:
 
     def _arrays(self) -> dict[str, np.ndarray]:
         """Every array that carries state, as it is."""
-        arrays = {f"map.{name}": getattr(self.map, name) for name in STATE_ARRAYS}
+        arrays = {f"map.{name}": array for name, array in self.map.arrays().items()}
         arrays |= {f"flow.{name}": getattr(self.flow, name) for name in FLOW_ARRAYS}
-        return arrays | {"bars.ring": self.bars.ring, "heat.swept_share": self.heat.swept_share}
+        arrays |= {"bars.ring": self.bars.ring, "heat.swept_share": self.heat.swept_share}
+        if self.atlas is not None:
+            arrays |= {f"atlas.{name}": array for name, array in self.atlas.arrays().items()}
+        return arrays
 
 
 CLOCKS = ("closed_ns", "started_ns", "bar_ns", "mark_ns")
@@ -319,7 +358,7 @@ def _or(value: float, otherwise: float) -> float:
 
 def _standing_degradation(spec: Spec) -> Degraded:
     """What the spec itself says is poorer than the real thing, in every step."""
-    degraded = Degraded.VOLUME_UNIFORM
+    degraded = Degraded.NONE
     if spec.market.mark is None:
         degraded |= Degraded.MARK_IS_LAST
     if spec.map.open_interest == "volume":

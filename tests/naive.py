@@ -16,43 +16,65 @@ class NaiveMap:
     """The liquidation map of domain.md §3.5 on one fixed array of absolute bins, without a lazy scale or a frontier.
 
     `mass[side, bucket, bin - first]` is unit mass in coins; `born[side, bin - first]` the prior-weighted mass × birth.
+    With `part_days`, `cohorts` keeps apart what was opened in each part of so many days, prior-weighted.
     """
 
-    def __init__(self, spec: MapSpec, first_price: float) -> None:
+    def __init__(self, spec: MapSpec, first_price: float, distances_log=None, part_days: float | None = None) -> None:
         self.spec = spec
         self.first = math.floor(math.log(first_price) / spec.bin_log) - WIDE // 2
+        self.prior = np.array(spec.prior_weights)
+        self.distances_log = distances_log
         self.mass = np.zeros((2, len(spec.leverages), WIDE))
         self.born = np.zeros((2, WIDE))
         self.buys, self.sells = np.zeros(WIDE), np.zeros(WIDE)
         self.already_gone = np.zeros(2)
-        self.open_interest = math.nan
+        self.open_interest = self.stamp_days = math.nan
         self.volume = self.weight = 0.0
         self.added = np.zeros_like(self.mass[:, :, 0])
-        self.closed = np.zeros_like(self.added)
-        self.bounded = np.zeros_like(self.added)
+        self.closed, self.bounded, self.aged, self.recounted = (np.zeros_like(self.added) for _ in range(4))
+        self.part_days = part_days
+        self.cohorts: dict[int, np.ndarray] = {}
 
     def place(self, price: float) -> float:
         return math.log(price) / self.spec.bin_log - self.first
 
-    def step(self, mark, traded, buy_base, sell_base, open_interest_base, days, step_days):
+    def step(self, mark, traded, buy_base, sell_base, open_interest_base, days, step_days, flow=None):
         spec = self.spec
         low, high, close = (self.place(p) for p in mark)
         swept = self.sweep(low, high, math.floor(close))
-        self.already_gone += swept @ np.array(spec.prior_weights)
-        self.trade(self.place(traded[0]), self.place(traded[1]), buy_base, sell_base)
+        self.already_gone += swept @ self.prior
+        if flow is None:
+            self.trade(self.place(traded[0]), self.place(traded[1]), buy_base, sell_base)
+        else:
+            for i, (bought, sold) in enumerate(flow.sides.T):
+                self.buys[flow.first_bin + i - self.first] += bought
+                self.sells[flow.first_bin + i - self.first] += sold
+            buy_base, sell_base = flow.sides.sum(axis=1)
         if spec.ageing_half_life_hours is not None:
+            held = self.mass.sum(axis=2)
             self.shrink(np.full(2, 0.5 ** (24 * step_days / spec.ageing_half_life_hours)))
+            self.aged += held - self.mass.sum(axis=2)
         if spec.open_interest == "volume":
             decay = 0.5 ** (24 * step_days / spec.reference_half_life_hours)
             self.volume = decay * self.volume + buy_base + sell_base
             self.weight = decay * self.weight + step_days
             self.open_interest = spec.reference_turnover_days * self.volume / self.weight
-            return swept, self.close_and_open(0.0, self.open_interest, math.floor(close), days)
+            return swept, self.close_and_open(0.0, self.open_interest, close, days)
         if math.isnan(open_interest_base):
+            if spec.open_interest == "live" and (days - self.stamp_days) * 1440 <= spec.live_silence_minutes + 1e-5:
+                return swept, self.close_and_open(0.0, self.open_interest, close, days)
             return swept, False
         before = open_interest_base if math.isnan(self.open_interest) else self.open_interest
-        self.open_interest = open_interest_base
-        return swept, self.close_and_open(open_interest_base - before, before, math.floor(close), days)
+        self.open_interest, self.stamp_days = open_interest_base, days
+        if spec.jump_share is not None and abs(open_interest_base - before) >= spec.jump_share * before:
+            held = self.mass.sum(axis=2)
+            self.shrink(np.full(2, open_interest_base / before))
+            self.recounted += held - self.mass.sum(axis=2)
+            self.buys[:] = self.sells[:] = 0.0
+            self.already_gone[:] = 0.0
+            self.bound()
+            return swept, True
+        return swept, self.close_and_open(open_interest_base - before, before, close, days)
 
     def sweep(self, low: float, high: float, mark: int) -> np.ndarray:
         """Longs from the bin of `low` up, shorts from that of `high` down; all that is 24 bins past the mark."""
@@ -62,6 +84,8 @@ class NaiveMap:
         swept = (self.mass * gone[:, None]).sum(axis=2)
         self.mass *= 1 - gone[:, None]
         self.born *= 1 - gone
+        for cohort in self.cohorts.values():
+            cohort *= 1 - gone
         return swept
 
     def trade(self, low: float, high: float, buys: float, sells: float) -> None:
@@ -74,15 +98,45 @@ class NaiveMap:
     def shrink(self, factor: np.ndarray) -> None:
         self.mass *= factor[:, None, None]
         self.born *= factor[:, None]
+        for cohort in self.cohorts.values():
+            cohort *= factor[:, None]
 
-    def close_and_open(self, change: float, before: float, mark: int, days: float) -> bool:
-        spec, tau = self.spec, self.spec.taker_tilt
+    def close(self, share: np.ndarray, here: float) -> None:
+        """Close a share of each side; under a tilt the share of a position with hazard φ is proportional to φ."""
+        near, profit = self.spec.close_tilt_near, self.spec.close_tilt_profit
+        if near == profit == 0:
+            self.shrink(1 - share)
+            return
+        before = np.einsum("k,skj->sj", self.prior, self.mass)
+        middles = np.arange(WIDE) + 0.5
+        for side, sign in ((0, 1), (1, -1)):
+            for bucket in range(len(self.prior)):
+                if not (share[side] > 0 and self.mass[side, bucket].sum() > 0):
+                    continue
+                x = np.maximum(sign * (here - middles), 0) / abs(self.shift(side, bucket))
+                phi = 1 + near * np.maximum(1 - x, 0) ** 2 + profit * np.clip(x - 1, 0, 1)
+                relative = phi / np.average(phi, weights=self.mass[side, bucket])
+                most = (1 + max(near, profit)) * relative[0] / phi[0]
+                tilt = min(1.0, (0.9 / share[side] - 1) / (most - 1)) if share[side] * most > 0.9 else 1.0
+                self.mass[side, bucket] *= 1 - share[side] * (1 + tilt * (relative - 1))
+        self.thin_like(before)
+
+    def thin_like(self, before: np.ndarray) -> None:
+        """What happened to the prior-weighted mass of a bin since `before` happens to its births and cohorts."""
+        after = np.einsum("k,skj->sj", self.prior, self.mass)
+        ratio = np.divide(after, before, out=np.ones_like(before), where=before > 0)
+        self.born *= ratio
+        for cohort in self.cohorts.values():
+            cohort *= ratio
+
+    def close_and_open(self, change: float, before: float, here: float, days: float) -> bool:
+        spec, tau, mark = self.spec, self.spec.taker_tilt, math.floor(here)
         volume = self.buys.sum() + self.sells.sum()
         churn = spec.turnover * max(volume - abs(change), 0.0) / 2
         opens, closes = max(change, 0.0) + churn, max(-change, 0.0) + churn
         if volume > 0 and before > 0:
             held = self.mass.sum(axis=2)
-            self.shrink(1 - np.minimum(0.9, np.maximum(closes - self.already_gone, 0.0) / before))
+            self.close(np.minimum(0.9, np.maximum(closes - self.already_gone, 0.0) / before), here)
             self.closed += held - self.mass.sum(axis=2)
             b = self.buys.sum() / volume
             for side in range(2):
@@ -91,18 +145,23 @@ class NaiveMap:
                 levered = tau * b + (2 - tau) * (1 - b) if side == 0 else tau * (1 - b) + (2 - tau) * b
                 for j in np.flatnonzero(by_bin):
                     coins = opens * levered * by_bin[j] / by_bin.sum()
-                    for bucket, leverage in enumerate(spec.leverages):
-                        self.deposit(side, bucket, leverage, int(j), coins, mark, days)
+                    for bucket in range(len(spec.leverages)):
+                        self.deposit(side, bucket, int(j), coins, mark, days)
         self.buys[:] = self.sells[:] = 0.0
         self.already_gone[:] = 0.0
         return self.bound()
 
-    def deposit(
-        self, side: int, bucket: int, leverage: float, entry: int, coins: float, mark: int, days: float
-    ) -> None:
-        """Shift by ln(LP / EP), smear by a normal cut at three deviations, drop what lands on the crossed side."""
+    def shift(self, side: int, bucket: int) -> float:
+        """Bins from entry to liquidation price: ln(LP / EP)."""
+        if self.distances_log is not None:
+            return float(self.distances_log[side, bucket]) / self.spec.bin_log
         s = 1 if side == 0 else -1
-        shift = math.log((1 - s / leverage) / (1 - s * self.spec.maintenance)) / self.spec.bin_log
+        ratio = (1 - s / self.spec.leverages[bucket]) / (1 - s * self.spec.maintenance)
+        return math.log(ratio) / self.spec.bin_log
+
+    def deposit(self, side: int, bucket: int, entry: int, coins: float, mark: int, days: float) -> None:
+        """Shift, smear by a normal cut at three deviations, drop what lands on the crossed side."""
+        shift = self.shift(side, bucket)
         deviation = max(0.5, self.spec.smear * abs(shift))
         reach = math.ceil(3 * deviation)
         offsets = round(shift) + np.arange(-reach, reach + 1)
@@ -111,22 +170,30 @@ class NaiveMap:
         kept = entry + offsets < mark if side == 0 else entry + offsets > mark
         at = entry + offsets[kept]
         self.mass[side, bucket, at] += weights[kept]
-        self.born[side, at] += weights[kept] * self.spec.prior_weights[bucket] * days
+        self.born[side, at] += weights[kept] * self.prior[bucket] * days
         self.added[side, bucket] += weights[kept].sum()
+        if self.part_days is not None:
+            part = math.ceil(days / self.part_days - 1e-9) - 1
+            self.cohorts.setdefault(part, np.zeros((2, WIDE)))[side, at] += weights[kept] * self.prior[bucket]
 
     def bound(self) -> bool:
-        """No bucket may hold more than 1.05 × open interest."""
+        """No bucket may hold more than 1.05 × open interest, but for rounding."""
         held, most = self.mass.sum(axis=2), 1.05 * self.open_interest
-        too_much = held > most
+        too_much = held > most * (1 + 1e-12)
         if not too_much.any():
             return False
-        prior = np.array(self.spec.prior_weights)
-        before = np.einsum("k,skj->sj", prior, self.mass)
+        before = np.einsum("k,skj->sj", self.prior, self.mass)
         self.mass *= np.where(too_much, most / np.maximum(held, most), 1.0)[:, :, None]
-        after = np.einsum("k,skj->sj", prior, self.mass)
-        self.born *= np.divide(after, before, out=np.ones_like(before), where=before > 0)
+        self.thin_like(before)
         self.bounded += held - self.mass.sum(axis=2)
-        return self.spec.open_interest == "stamps"
+        return self.spec.open_interest != "volume"
+
+    def view(self, parts: int, days: float) -> np.ndarray:
+        """(side, bin): prior-weighted mass opened in the running part and the `parts` - 1 before it."""
+        assert self.part_days is not None
+        running = math.ceil(days / self.part_days - 1e-9) - 1
+        young = [cohort for part, cohort in self.cohorts.items() if part > running - parts]
+        return np.sum(young, axis=0) if young else np.zeros((2, WIDE))
 
     def outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
         """Mass between mark ± i·width and mark ± (i + 1)·width, each grid bin spread evenly over itself."""

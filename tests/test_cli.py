@@ -28,6 +28,7 @@ VERBS = (
     "simulate",
     "build",
     "train",
+    "weights",
     "evaluate",
     "export",
     "replay",

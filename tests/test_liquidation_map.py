@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from squeeze.heatmaps import liquidation_step
 from squeeze.heatmaps.grid import BINS, origin_around, position
 from squeeze.heatmaps.liquidation import BOUND, LiquidationMap, shifts, smear_kernels
 from squeeze.spec import MapSpec
@@ -13,7 +14,7 @@ from tests.naive import NaiveMap
 DELTA = 5e-4
 MINUTE_DAYS = 1 / 1440
 NAN = math.nan
-PLAIN = MapSpec(leverages=(10.0,), prior_weights=(1.0,), taker_tilt=1.0, turnover=0.0)
+PLAIN = MapSpec(leverages=(10.0,), prior_weights=(1.0,), taker_tilt=1.0, turnover=0.0, jump_share=None)
 """One bucket, deposits on new open interest alone, takers and makers alike."""
 
 
@@ -142,7 +143,7 @@ def test_a_smear_is_eight_percent_of_the_distance_and_at_least_half_a_bin():
 
 def test_a_kernel_keeps_the_coins_and_the_distance():
     bins, deviation = shifts(MapSpec())
-    weights, offsets, lengths = smear_kernels(MapSpec())
+    weights, offsets, lengths = smear_kernels(*shifts(MapSpec()))
     np.testing.assert_allclose(weights.sum(axis=2), 1.0)
     at = offsets[:, :, None] + np.arange(weights.shape[2])
     mean = (weights * at).sum(axis=2)
@@ -220,7 +221,7 @@ def test_what_was_swept_is_not_closed_a_second_time():
 def test_stamps_wait_for_the_volume_of_all_steps_since_the_last():
     heat = opened(coins=0.0)
     low, high = price_at(20_100.5), price_at(20_000.5)
-    heat.step(flat(low), (low, low), 3.0, 0.0, NAN, 2.0, MINUTE_DAYS)
+    heat.step(flat(low), (low, low), 3.0, 0.0, NAN, 2.5, MINUTE_DAYS)
     assert heat.total.sum() == 0
     heat.step(flat(high), (high, high), 0.0, 1.0, 1100.0, 3.0, MINUTE_DAYS)
     distance, _ = shifts(PLAIN)
@@ -238,6 +239,7 @@ def still_map(mark: float = 20_000.5) -> LiquidationMap:
     heat.total[:, 2] = 300.0
     heat.scale[...] = 1.0
     heat.front[...] = here - 1, here + 1
+    heat.clock[liquidation_step.SPAN : liquidation_step.SPAN + 2] = here - 300, here + 300
     return heat
 
 
@@ -328,7 +330,7 @@ def test_ageing_halves_the_map_in_its_half_life():
     heat = opened(MapSpec(leverages=(10.0,), prior_weights=(1.0,), turnover=0.0, ageing_half_life_hours=2.0))
     before, price = heat.total * heat.scale[:, None], price_at(20_000.5)
     for i in range(120):
-        heat.step(flat(price), (price, price), 0.0, 0.0, NAN, float(i), MINUTE_DAYS)
+        heat.step(flat(price), (price, price), 0.0, 0.0, NAN, 3.0 + i, MINUTE_DAYS)
     np.testing.assert_allclose(heat.total * heat.scale[:, None], before / 2)
 
 
@@ -337,31 +339,33 @@ def test_a_scale_near_zero_is_written_into_the_cells():
     stamp = 1100.0
     for i in range(12):
         stamp /= 12
-        heat.step(flat(price), (price, price), 1.0, 1.0, stamp, float(i), MINUTE_DAYS)
+        heat.step(flat(price), (price, price), 1.0, 1.0, stamp, 3.0 + i, MINUTE_DAYS)
     assert (heat.scale > 1e-9).all()
     np.testing.assert_allclose(heat.mass[:, :1].sum(axis=2), heat.total, rtol=1e-9)
     assert ((heat.total * heat.scale[:, None]) <= 1.05 * stamp).all()
 
 
-def test_the_window_follows_the_price_and_counts_what_it_leaves():
+def test_the_window_follows_the_price_and_what_it_leaves_comes_back():
     spec = MapSpec()
     heat, slow = LiquidationMap(spec), NaiveMap(spec, 100.0)
-    lost, origins = 0.0, set()
+    origins, away = set(), 0.0
     for i in range(400):
-        price = 100.0 * 5 ** (i / 399)
-        step = (flat(price), (price, price), 5.0, 5.0, 1000.0 + 10 * i)
-        heat.step(*step, i / 1440, MINUTE_DAYS)
-        slow.step(*step, i / 1440, MINUTE_DAYS)
+        price = 100.0 * 5 ** math.sin(i / 399 * math.pi)  # up by a factor of five, and back
+        step = (flat(price), (price, price), 5.0, 5.0, 1000.0 + 10 * i, i / 1440, MINUTE_DAYS)
+        heat.step(*step)
+        slow.step(*step)
         origins.add(heat.origin)
+        away = max(away, heat.far_base[0].sum())
+        if i % 40 == 39:
+            got, want = cells(heat, slow)
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-9)
+            np.testing.assert_allclose(heat.total * heat.scale[:, None], slow.mass.sum(axis=2), rtol=1e-9)
+            inside = got.sum(axis=2)
+            np.testing.assert_allclose(heat.far_base, slow.mass.sum(axis=2) - inside, rtol=1e-6, atol=1e-6)
     assert len(origins) > 2
-    got, want = cells(heat, slow)
-    inside = np.abs(np.arange(BINS) - position(500.0, DELTA, heat.origin)) < 1000
-    np.testing.assert_allclose(got[:, :, inside], want[:, :, inside], rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(heat.total, heat.mass[:, :5].sum(axis=2), rtol=1e-9)
-    # The longs of low prices stay in the naive map for ever; in the other they are lost and counted, by bucket mean.
-    lost = (slow.mass.sum(axis=2) - heat.total * heat.scale[:, None]).mean(axis=1).sum()
-    assert heat.lost_base > 0
-    assert heat.lost_base >= lost * (1 - 1e-9), "closes thin what is counted only in the map that still holds it"
+    assert away > 100
+    assert heat.far_base[0].sum() < 1e-6, "the longs of low prices are in the window again"
+    assert abs(heat.lost_base) < 1e-6
 
 
 def test_a_window_slides_by_whole_bins_and_keeps_each_cell_at_its_price():

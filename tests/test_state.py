@@ -290,7 +290,7 @@ def test_a_stamp_or_rate_that_comes_late_does_not_replace_a_newer_one():
 def test_more_taker_buys_than_volume_are_no_negative_sales():
     state, _ = ran(40)
     frame = state.advance(step(41, volume_base=10.0, taker_buy_base=10.0 + 1e-9))
-    assert (state.map.mass >= 0).all()
+    assert (state.map.store >= 0).all()
     assert np.isfinite(frame.channels).all()
 
 
@@ -395,7 +395,7 @@ GARBAGE = {
     "a header that is no JSON": lambda s: damaged(s, "header", header(b"{")),
     "a header that is a number": lambda s: damaged(s, "header", header(b"5")),
     "a header that is a list": lambda s: damaged(s, "header", header(b"[1, 2]")),
-    "a missing array": lambda s: damaged(s, "map.mass", lambda a: None),
+    "a missing array": lambda s: damaged(s, "map.store", lambda a: None),
     "an array of another shape": lambda s: damaged(s, "bars.ring", lambda a: a[:, :-1]),
 }
 

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squeeze.errors import DataError
-from squeeze.heatmaps import weights
+from squeeze.heatmaps import weight_rows
+from squeeze.heatmaps.weight_rows import gather
 from squeeze.heatmaps.weights import FitSpec, WeightFit, fit, fit_blocks, fixed_point, tweedie_deviance
 from squeeze.market.events import DAY_NS, MINUTE_NS
 
@@ -139,7 +140,7 @@ def test_weights_stay_on_the_simplex_and_the_objective_never_rises(seed, power, 
     if not (observed > 0).any():
         return
     prior = np.array([0.4, 0.1, 0.0, 0.3])
-    problem = weights._problem(swept, observed, times, prior, 1.0 if known else None, None, spec)
+    problem = gather(swept, observed, times, prior, 1.0 if known else None, None, spec)[0]
     params, values = problem.start, []
     for _ in range(25):  # each plain update, and then the rounds of the accelerated fit
         params, before = problem.update(params)
@@ -157,7 +158,7 @@ def test_weights_stay_on_the_simplex_and_the_objective_never_rises(seed, power, 
 def test_one_update_is_that_of_the_formula():
     swept, observed, times = case(0, 200, 2, np.array([0.2, 0.1]))
     prior, p, n0 = np.array([0.1, 0.2]), 1.5, 0.1
-    problem = weights._problem(swept, observed, times, prior, 1.0, None, LOOSE)
+    problem = gather(swept, observed, times, prior, 1.0, None, LOOSE)[0]
     alpha = slow_alpha(swept, observed, prior, n0, p)
     w, background = np.array([0.3, 0.05]), 0.02
     mu = swept @ w + background
@@ -175,7 +176,7 @@ def test_a_full_simplex_is_a_true_optimum_not_a_scaled_one():
     swept, observed, times = case(5, 3000, 2, np.array([1.2, 0.4]))
     found = fit(swept, observed, times, [0.3, 0.3], spec=strength(0.0))
     assert found.weights.sum() == pytest.approx(1.0, abs=1e-9)
-    problem = weights._problem(swept, observed, times, np.array([0.3, 0.3]), 1.0, None, strength(0.0))
+    problem = gather(swept, observed, times, np.array([0.3, 0.3]), 1.0, None, strength(0.0))[0]
     best = problem.objective(np.array([*found.weights, *found.background]))
     for move in (0.01, -0.01):  # along the border
         aside = found.weights + np.array([move, -move])
@@ -272,7 +273,7 @@ def test_a_regressor_takes_what_the_map_does_not_explain():
 def test_putting_quiet_rows_together_changes_no_fit(monkeypatch):
     swept, observed, times = case(6, 2000)
     together = fit(swept, observed, times, PRIOR)
-    monkeypatch.setattr(weights, "_together", lambda design, y, block, apart: (design, y, np.ones(y.size), block))
+    monkeypatch.setattr(weight_rows, "_together", lambda design, y, block, apart: (design, y, np.ones(y.size), block))
     apart = fit(swept, observed, times, PRIOR)
     np.testing.assert_allclose(together.weights, apart.weights, rtol=1e-9)
     np.testing.assert_allclose(together.background, apart.background, rtol=1e-9)
@@ -303,7 +304,7 @@ def test_later_rows_change_no_earlier_block():
 
 def test_a_block_with_too_little_is_named():
     swept, observed, times = case(7, 1000)
-    with pytest.raises(DataError, match=rf"^before the cut at {times[10]}: too little to fit weights"):
+    with pytest.raises(DataError, match=r"^before the cut at 1972-09-27T01:50:00Z: too little to fit weights"):
         fit_blocks(swept, observed, times, PRIOR, [int(times[10])])
 
 

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import yaml
 
-from squeeze.errors import ConfigError
+from squeeze.errors import ConfigError, DataError
+from squeeze.heatmaps.tiers import distances
 from squeeze.market.events import NAME
-from squeeze.spec import MarketSpec, Spec
+from squeeze.market.instruments import Instruments, native
+from squeeze.spec import MapSpec, MarketSpec, Spec
 from squeeze.strict import Strict, convert, require, require_time, utc_ns
 
 
@@ -60,7 +62,11 @@ class NetworkSpec(Strict, frozen=True, kw_only=True):
     dropout: float = 0.2
     """Share of values dropped in the static branch and before the trunk, while training."""
     learn_leverage_weights: bool = True
-    """Refine the leverage mixing layer from its prior, or freeze it."""
+    """Refine the leverage mixing layer from where it starts, or freeze it."""
+    leverage_weights: str = "prior"
+    """Where that layer starts: `prior` (the spec's), `fitted` to the liquidations known before the first validation
+    block, or a file of `squeeze weights`, whose newest weights of that time are taken.
+    """
 
     def __post_init__(self) -> None:
         require(min(self.encoded, self.hidden, *self.static, self.trunk) >= 1, "widths are at least 1")
@@ -205,7 +211,28 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
         raise ConfigError(f"{path}: expected keys and values, got {'nothing' if parsed is None else parsed!r:.60}")
     for override in overrides:
         _override(parsed, override)
-    return convert(_plain(parsed), RunConfig, str(path))
+    plain = _plain(parsed)
+    _resolve_distances(plain, str(path))
+    return convert(plain, RunConfig, str(path))
+
+
+def _resolve_distances(parsed: Any, place: str) -> None:
+    """Where a venue's `distances_log` is `shipped`, put those of its maintenance tiers that come with the package."""
+    spec = parsed.get("spec")
+    market = spec.get("market") if isinstance(spec, dict) else None
+    venues = market.get("venues") if isinstance(market, dict) else None
+    for venue in venues if isinstance(venues, list) else []:
+        if not isinstance(venue, dict) or venue.get("distances_log") != "shipped":
+            continue
+        name, symbol = str(venue.get("venue")), str(market.get("symbol"))
+        leverages = (spec.get("map") or {}).get("leverages", MapSpec().leverages)
+        record = Instruments.shipped().get(name, native(name, symbol))
+        if record is None:
+            raise ConfigError(f"{place}: venues: no instrument record of {name} {symbol} comes with the package")
+        try:
+            venue["distances_log"] = distances(record, tuple(leverages)).log.tolist()
+        except DataError as error:
+            raise ConfigError(f"{place}: venues: {error}") from None
 
 
 def _override(parsed: Any, override: str) -> None:

@@ -66,6 +66,11 @@ class Encoder(nn.Module):
         self.far = nn.Conv1d(12, 16, kernel_size=2, stride=2)
         self.flat = nn.Linear(16 * (price_bins // 8), encoded)
 
+    @torch.no_grad()
+    def start_at(self, weights: Tensor) -> None:
+        """Mix with these leverage weights (bucket) from now on; training goes on from here."""
+        self.log_weights.copy_(weights.to(self.log_weights).clamp(min=1e-4).log())
+
     def forward(self, own: Tensor, other: Tensor) -> Tensor:
         """(row, bucket, price) of both sides → (row, encoded)."""
         both = torch.stack([own, other], dim=1)

@@ -4,7 +4,7 @@ seen.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from training.data import SequenceData
 from training.examples import Examples, Progress, build, silent
 from training.head import fit_head
 from training.labels import Rows, rows
+from training.mixing import starting_weights
 from training.network import Head, SqueezeNetwork
 from training.splits import Block, blocks
 from training.task import pretrain
@@ -36,6 +37,8 @@ class Prepared:
     rows: Rows
     positions: np.ndarray
     """Step of each row's frame; -1 where there is none or it is unhealthy, and the model abstains."""
+    leverage_weights: np.ndarray | None = None
+    """Where the mixing layer starts; None for the spec's prior."""
 
     @property
     def own(self) -> Examples:
@@ -82,15 +85,22 @@ def prepare(config: RunConfig, lake: Lake, out: Path, progress: Progress = silen
     series = [
         build(lake, config.spec, market, start, until, out, progress) for market, start, until in config.markets()
     ]
-    labelled = rows(lake, config.spec)
     closes = series[0].closes_ns
-    first_ns, last_ns = day_ns(config.pretrain.until), int(closes[-1])
-    labelled = labelled.where((labelled.ts_ns >= first_ns) & (labelled.ts_ns <= last_ns))
-    if not len(labelled):
-        raise DataError(f"task {config.task}: no row lies between the end of pre-training and the last bar")
+    labelled = task_rows(config, lake, int(closes[-1]))
     at = np.searchsorted(closes, labelled.ts_ns).clip(max=len(closes) - 1)
     good = (closes[at] == labelled.ts_ns) & (series[0].unhealthy[at] == 0)
-    return Prepared(config, series, labelled, np.where(good, at, -1))
+    prepared = Prepared(config, series, labelled, np.where(good, at, -1))
+    first = validation_blocks(prepared, test_blocks(prepared)[0])[0]
+    return replace(prepared, leverage_weights=starting_weights(config, lake, first.test_from_ns, progress))
+
+
+def task_rows(config: RunConfig, lake: Lake, last_ns: int) -> Rows:
+    """The task's rows from the end of pre-training to the last bar."""
+    labelled = rows(lake, config.spec)
+    labelled = labelled.where((labelled.ts_ns >= day_ns(config.pretrain.until)) & (labelled.ts_ns <= last_ns))
+    if not len(labelled):
+        raise DataError(f"task {config.task}: no row lies between the end of pre-training and the last bar")
+    return labelled
 
 
 def pretrained(prepared: Prepared, progress: Progress = silent) -> tuple[SqueezeNetwork, dict[str, Any]]:
@@ -100,6 +110,8 @@ def pretrained(prepared: Prepared, progress: Progress = silent) -> tuple[Squeeze
     horizons = spec.label.horizons_minutes
     scores = len(horizons) * (len(config.pretrain.quantiles) + 2)
     network = SqueezeNetwork(config.network, spec.map, spec.frame.price_bins, len(prepared.own.scalar_names), scores)
+    if prepared.leverage_weights is not None:
+        network.encoder.start_at(torch.from_numpy(prepared.leverage_weights))
     data = SequenceData(
         prepared.series, horizons, config.pretrain, int(day_ns(config.pretrain.until) or 0), config.seed
     )

@@ -15,7 +15,7 @@ from squeeze.heatmaps import grid
 from squeeze.heatmaps.protocol import PriceWindow, check, has_hole, hours_name, slide, traded
 from squeeze.market.events import MINUTE_NS, SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
-from squeeze.spec import Strict, require
+from squeeze.strict import Strict, require
 
 TINY_SCALE = 1e-9
 REMEMBERED_HALF_LIVES = 20

@@ -13,7 +13,7 @@ import numpy as np
 from squeeze.heatmaps.protocol import FIRST, check
 from squeeze.market.events import HOUR_NS, MINUTE_NS, Funding, FundingForecast
 from squeeze.market.venue_step import Candle, VenueStep
-from squeeze.spec import Strict, require
+from squeeze.strict import Strict, require
 
 SETTLED, PREDICTED = 0, 1
 KINDS = ("settled", "predicted")
@@ -22,8 +22,8 @@ KINDS = ("settled", "predicted")
 class FundingSpec(Strict, frozen=True, kw_only=True):
     """Venues, memory, and how long a rate is believed."""
 
-    venues: tuple[str, ...]
-    """In the order of the `venue` axis."""
+    venues: tuple[str, ...] = ()
+    """In the order of the `venue` axis; in an atlas its own."""
     hours: int = 4380
     """How far the matrix goes back: half a year."""
     z_hours: int = 720
@@ -36,7 +36,7 @@ class FundingSpec(Strict, frozen=True, kw_only=True):
     """Age from which a settled rate and a forecast (and a stamp of open interest) are not believed."""
 
     def __post_init__(self) -> None:
-        require(len(set(self.venues)) == len(self.venues) > 0, "venues: at least one, none twice")
+        require(len(set(self.venues)) == len(self.venues), "venues: none twice")
         require(0 < self.z_hours <= self.hours, "z_hours lies between 1 and hours")
         require(self.z_least > 1 and self.longest_interval_hours > 0, "z_least exceeds 1, longest_interval_hours 0")
         require(min(self.stale_minutes) > 0, "stale_minutes are positive")

@@ -6,25 +6,79 @@ does four things in this order: *score* what the mark goes through, *sweep* it a
 *open* new mass. The mass is in base coins, one unit map per leverage bucket: as if every position had that leverage.
 Which share truly has it is the model's business.
 
-Element `[side, K]` holds mass × birth time (days), under the prior weights: it moves with the mass and gives a zone's
-mean age.
-One scale per side makes closing O(1) (`scale` multiplies on reading, divides on deposit).
+**Cadence.** A deposit needs a change of open interest. In `stamps` mode it waits for the next stamp and is spread over
+what was traded since the last. In `live` mode a step without a stamp deposits too, as if nothing had changed, unless
+the feed has been silent for too long; of several stamps in a step the newest counts. Both run the same code, and give
+other maps: a model must be served at the cadence that it was trained with.
+
+**Hazard tilt.** Closes hit all positions alike unless `close_tilt_near` or `close_tilt_profit` is set. With x = the
+distance of the liquidation price from the mark, over that at entry (1 at entry, 0 when liquidated, 2 when the profit is
+the margin), a bin's closed share is proportional to
+
+    φ(x) = 1 + close_tilt_near · max(1 - x, 0)² + close_tilt_profit · min(max(x - 1, 0), 1)
+
+normalised per side and bucket, so that in all as much is closed as without. Where the highest φ would close more than
+nine tenths of a bin, the tilt of that step is weakened until it does not [D].
+
+**Views** of what was opened within the last W cost next to nothing: sweeps and closes do not ask for the age of a
+position, so the share C of a bin's mass that survives is one number per bin. At every W / `view_parts` the quotient
+N = M / C of the prior-weighted map M is kept; what is older than that is now N · C, and the view is M - N · C. Exact,
+but where buckets of one bin are thinned unequally (the bound, the tilt): there all ages are taken to have the same mix.
 """
 
 import math
-from typing import Any, no_type_check
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 
 from squeeze.arrays import SweptMass
-from squeeze.heatmaps import grid
+from squeeze.errors import StepError
+from squeeze.heatmaps import grid, liquidation_read, liquidation_step
+from squeeze.heatmaps.liquidation_step import BOUND, CROSSED_BINS
+from squeeze.heatmaps.protocol import Traded
+from squeeze.market.events import DAY_NS
+from squeeze.market.venue_step import Candle
 from squeeze.spec import MapSpec
 
-CROSSED_BINS = 24
-"""Mass further than this on the wrong side of the mark is cleared whole, or its residue would be swept for ever."""
-BOUND = 1.05
-"""A unit map may exceed open interest by this factor before it is scaled down and flagged (domain.md §3.5, step 5)."""
+__all__ = ["BOUND", "CROSSED_BINS", "STATE_ARRAYS", "FlowColumns", "LiquidationMap", "shifts", "smear_kernels"]
+
+NO_FLOW = np.zeros(0)
+ROUNDING_DAYS = 1e-9
+"""Days are rounded by less: a silence that has just reached its limit is not over it."""
+REFUSED = {
+    liquidation_step.BAD_MARK: "mark: low, close and high must be positive, finite and rising",
+    liquidation_step.BAD_LAST: "last price: low and high must be positive, finite and rising",
+    liquidation_step.BAD_VOLUME: "volume must be finite and not negative",
+    liquidation_step.BAD_INTEREST: "open interest must be positive and finite, or NaN for none",
+    liquidation_step.BAD_TIME: "a step must close after the one before it and have a length",
+}
+
+
+class FlowColumns(NamedTuple):
+    """Taker flow by price of many steps; step i has the elements `start[i]` to `start[i + 1]`, maybe none."""
+
+    recorded: np.ndarray
+    """(step): whether there was flow by price; if not, the bar's volume counts."""
+    start: np.ndarray
+    """(step + 1)."""
+    first_bin: np.ndarray
+    """(step), absolute."""
+    bought: np.ndarray
+    """Base coins, all steps' bins one after the other."""
+    sold: np.ndarray
+    """Like `bought`."""
+
+    @classmethod
+    def of(cls, flows: Sequence[Traded | None]) -> "FlowColumns":
+        """The columns of steps, with None where no flow by price was recorded."""
+        known = [flow for flow in flows if flow is not None]
+        recorded = np.array([flow is not None for flow in flows], dtype=bool)
+        first, lengths = np.zeros(len(flows), np.int64), np.zeros(len(flows), np.int64)
+        first[recorded] = [flow.first_bin for flow in known]
+        lengths[recorded] = [flow.sides.shape[1] for flow in known]
+        bought, sold = np.concatenate([np.zeros((2, 0)), *(flow.sides for flow in known)], axis=1)
+        return cls(recorded, np.append(0, lengths.cumsum()), first, bought.copy(), sold.copy())
 
 
 def shifts(spec: MapSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -39,12 +93,17 @@ def shifts(spec: MapSpec) -> tuple[np.ndarray, np.ndarray]:
     sign = np.array([[1.0], [-1.0]])
     leverage = np.array(spec.leverages)
     distance = np.log((1 - sign / leverage) / (1 - sign * spec.maintenance)) / spec.bin_log
-    return distance, np.maximum(0.5, spec.smear * np.abs(distance))
+    return distance, deviations(spec, distance)
 
 
-def smear_kernels(spec: MapSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights by bucket, padded with zeros; the bin offset of their first element; how many count."""
-    distance, deviation = shifts(spec)
+def deviations(spec: MapSpec, distance: np.ndarray) -> np.ndarray:
+    """Standard deviation of the smear at a distance, both in bins."""
+    found: np.ndarray = np.maximum(0.5, spec.smear * np.abs(distance))
+    return found
+
+
+def smear_kernels(distance: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights by side and bucket, padded with zeros; the bin offset of their first element; how many count."""
     reach = np.ceil(3 * deviation).astype(np.int64)
     length = 2 * reach + 1
     weights = np.zeros((*distance.shape, int(length.max())))
@@ -56,164 +115,78 @@ def smear_kernels(spec: MapSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return weights, np.round(distance).astype(np.int64) - reach, length
 
 
-@njit(cache=True, fastmath={"reassoc", "contract"})
-@no_type_check
-def _sweep(
-    mass: np.ndarray,
-    total: np.ndarray,
-    scale: np.ndarray,
-    front: np.ndarray,
-    low: float,
-    high: float,
-    mark: int,
-    rho: float,
-) -> np.ndarray:
-    """Score and sweep: longs at and above `low`, shorts at and below `high`, the border bin by the part crossed."""
-    buckets = total.shape[1]
-    swept = np.zeros((2, buckets))
-    for side in range(2):
-        border = math.floor(low if side == 0 else high)
-        part = border + 1 - low if side == 0 else high - border
-        first, last = (border + 1, front[0]) if side == 0 else (front[1], border - 1)
-        stale_first, stale_last = (
-            (mark + CROSSED_BINS + 1, front[0]) if side == 0 else (front[1], mark - CROSSED_BINS - 1)
-        )
-        for row in range(buckets + 1):
-            cells = mass[side, row]
-            gone = cells[border] * rho * part
-            cells[border] -= gone
-            hit = cells[first : last + 1]
-            inside = 0.0
-            for i in range(hit.size):
-                inside += hit[i]
-                hit[i] *= 1.0 - rho
-            gone += inside * rho
-            stale = cells[stale_first : stale_last + 1]
-            for i in range(stale.size):
-                gone += stale[i]
-                stale[i] = 0.0
-            if row < buckets:
-                total[side, row] -= gone
-                swept[side, row] = gone * scale[side]
-        if side == 0:
-            front[0] = max(border, min(front[0], mark + CROSSED_BINS))
-        else:
-            front[1] = min(border, max(front[1], mark - CROSSED_BINS))
-    return swept
-
-
-@njit(cache=True, fastmath={"reassoc", "contract"})
-@no_type_check
-def _open(
-    mass: np.ndarray,
-    total: np.ndarray,
-    scale: np.ndarray,
-    front: np.ndarray,
-    entries: np.ndarray,
-    entry_first: int,
-    opened: np.ndarray,
-    kernels: np.ndarray,
-    offsets: np.ndarray,
-    lengths: np.ndarray,
-    prior: np.ndarray,
-    mark: int,
-    birth_days: float,
-) -> None:
-    """Deposit `opened[side]` coins, entered over the bins from `entry_first` in the shares `entries[side]`."""
-    buckets = total.shape[1]
-    bins = mass.shape[2]
-    for side in range(2):
-        for bucket in range(buckets):
-            kernel = kernels[side, bucket, : lengths[side, bucket]]
-            added = 0.0
-            for entry in range(entries.shape[1]):
-                coins = opened[side] * entries[side, entry] / scale[side]
-                if coins == 0.0:
-                    continue
-                base = entry_first + entry + offsets[side, bucket]
-                # What would land on the crossed side of the mark, or off the array, is dropped.
-                start = max(0, -base) if side == 0 else max(0, mark + 1 - base)
-                stop = min(kernel.size, mark - base) if side == 0 else min(kernel.size, bins - base)
-                if stop <= start:
-                    continue
-                target = mass[side, bucket, base + start : base + stop]
-                born = mass[side, buckets, base + start : base + stop]
-                weights = kernel[start:stop]
-                age = prior[bucket] * birth_days
-                for i in range(weights.size):
-                    deposit = coins * weights[i]
-                    target[i] += deposit
-                    born[i] += deposit * age
-                    added += deposit
-            total[side, bucket] += added
-    front[0] = max(front[0], mark - 1)
-    front[1] = min(front[1], mark + 1)
-
-
-@njit(cache=True, fastmath={"reassoc", "contract"})
-@no_type_check
-def _outward(mass: np.ndarray, scale: np.ndarray, mark: float, width: float, out: np.ndarray) -> None:
-    """Pool unit mass into bins of `width` grid bins outward from the mark, into `out` (side, bucket, price)."""
-    bins = mass.shape[2]
-    for side in range(2):
-        direction = -1.0 if side == 0 else 1.0
-        for bucket in range(out.shape[1]):
-            cells = mass[side, bucket]
-            for price in range(out.shape[2]):
-                near = mark + direction * width * price
-                far = near + direction * width
-                low, high = (far, near) if side == 0 else (near, far)
-                low, high = max(0.0, low), min(float(bins), high)
-                inside = 0.0
-                if high > low:
-                    first, last = int(low), min(int(high), bins - 1)
-                    if first == last:
-                        inside = cells[first] * (high - low)
-                    else:
-                        inside = cells[first] * (first + 1 - low) + cells[last] * (high - last)
-                        for cell in range(first + 1, last):
-                            inside += cells[cell]
-                out[side, bucket, price] = inside * scale[side]
-
-
 class LiquidationMap:
-    """One venue's map. `step` folds one step in; `outward` and `profile` read it.
+    """One venue's map. `step` folds one step in, `fold` a history; `outward`, `profile` and `view` read it.
 
-    Mass is neither made nor lost but by opens, closes, sweeps and ageing; what the window slides past is counted in
-    `lost_base`.
+    Mass is neither made nor lost but by opens, closes, sweeps, ageing and changes of counting, and by what outgrows
+    open interest: `ledger` has them all. What the price has left further behind than three windows reach is lost.
+
+    `distances_log` is ln(liquidation price / entry), (side, bucket), as `tiers.distances` gives it; without it the
+    formula of `shifts` with the spec's one maintenance rate holds.
     """
 
-    def __init__(self, spec: MapSpec) -> None:
+    def __init__(self, spec: MapSpec, distances_log: np.ndarray | None = None) -> None:
         self.spec = spec
         self.buckets = len(spec.leverages)
         self.prior = np.array(spec.prior_weights)
-        self._kernels, self._offsets, self._lengths = smear_kernels(spec)
-        self.mass = np.zeros((2, self.buckets + 1, grid.BINS))
-        self.total = np.zeros((2, self.buckets))
-        self.scale = np.ones(2)
-        self.front = np.array([0, grid.BINS - 1], dtype=np.int64)
+        self.distances = shifts(spec) if distances_log is None else _from_log(spec, distances_log)
+        self._config = (_params(spec, self.distances[0]), *_kernels(*self.distances))
+        views = len(spec.view_hours)
+        self.store = np.zeros((2, self.buckets + 2, 3 * grid.BINS))
+        """Unit maps; under the prior weights mass × birth (days); the survival C of the views. The window is in the
+        middle, one of its size lies on either side."""
+        self.store[:, -1] = 1.0
         self.traded = np.zeros((2, grid.BINS))
         """Taker buys and sells by entry bin since the last deposit."""
-        self.traded_range = np.array([grid.BINS, -1], dtype=np.int64)
-        self.swept_base = np.zeros(2)
-        """Expected liquidations since the last deposit, under the prior weights: already gone, so not closed again."""
-        self.numbers = np.array([0.0, math.nan, 0.0, 0.0, 0.0])
-        """Absolute bin of element 0 (0: none yet), open interest, decayed volume, its weight, mass off the window."""
+        self.numbers = np.array([math.nan, 0.0, 0.0, -math.inf, math.nan, 1.0, 1.0, 0.0, 0.0])
+        self.ledger = np.zeros((8, 2, self.buckets))
+        """(what, side, bucket): see `liquidation_step.HELD` and what follows it."""
+        empty = [0, 0, 0, grid.BINS - 1, grid.BINS, -1, grid.BINS, -1, 0]
+        self.clock = np.array(empty + [liquidation_step.NO_PART] * views, dtype=np.int64)
+        self.ring = np.zeros((views, spec.view_parts, 2, 3 * grid.BINS))
+        """N by view, part, side and bin."""
+        self.mass = self.store[:, : self.buckets + 1, grid.BINS : 2 * grid.BINS]
+        """What of `store` lies in the window."""
+        self.total = self.ledger[liquidation_step.HELD]
+        """Mass by side and bucket, in the window or not, to be multiplied by `scale`."""
+        self.scale = self.numbers[liquidation_step.SCALE : liquidation_step.SCALE + 2]
+        """By side: coins of a unit of mass. It makes closing O(1)."""
+        self.front = self.clock[liquidation_step.FRONT : liquidation_step.FRONT + 2]
+        self._state = (self.store, self.traded, self.numbers, self.ledger, self.clock, self.ring)
 
     @property
     def open_interest_base(self) -> float:
         """What the map is measured against: recorded, or in `volume` mode the slow reference; NaN before the first."""
-        return float(self.numbers[1])
+        return float(self.numbers[liquidation_step.INTEREST])
+
+    @property
+    def coins(self) -> np.ndarray:
+        """(what, side, bucket): what is held, then what went in and out since the start: `liquidation_step.HELD` on."""
+        found: np.ndarray = self.ledger.copy()
+        found[liquidation_step.HELD] *= self.scale[:, None]
+        return found
 
     @property
     def lost_base(self) -> float:
-        """Mass that the sliding window left behind."""
-        return float(self.numbers[4])
+        """Coins further away than the arrays reach: the mean of the buckets, both sides."""
+        return float(self.ledger[liquidation_step.LOST].mean(axis=1).sum())
+
+    @property
+    def far_base(self) -> np.ndarray:
+        """(side, bucket): coins that the price has left beyond the window, and that come back with it."""
+        beyond = self.total - self.mass[:, : self.buckets].sum(axis=2)
+        coins: np.ndarray = np.maximum(beyond, 0.0) * self.scale[:, None]  # the difference rounds
+        return coins
+
+    @property
+    def recounts(self) -> int:
+        """Stamps that jumped, taken for a change of counting."""
+        return int(self.clock[liquidation_step.RECOUNTS])
 
     @property
     def origin(self) -> int:
-        """Absolute bin of element 0."""
-        return int(self.numbers[0])
+        """Absolute bin of element 0 of the window."""
+        return int(self.clock[liquidation_step.ORIGIN])
 
     def step(
         self,
@@ -224,143 +197,155 @@ class LiquidationMap:
         open_interest_base: float,
         days: float,
         step_days: float,
+        flow: Traded | None = None,
     ) -> tuple[SweptMass, bool]:
         """Score, sweep, close and open for one step.
 
         `mark` is its low, high and close, `traded` the low and high of the last price, over which the bar's volume is
-        spread evenly in log price. `open_interest_base` is the newest stamp known (NaN for none: deposits wait for the
-        next). `days` is the step's close, `step_days` its length. Returns the unit mass that the mark went through, in
-        coins, and whether a bucket had outgrown open interest and was scaled down.
-        """
-        if self.origin == 0 or grid.off_centre(grid.position(mark[2], self.spec.bin_log, self.origin)):
-            self._slide(mark[2])
-        low, high, close = (self._place(p) for p in mark)
-        swept = _sweep(self.mass, self.total, self.scale, self.front, low, high, int(close), self.spec.swept)
-        self.swept_base += swept @ self.prior
-        self._trade(self._place(traded[0]), self._place(traded[1]), buy_base, sell_base)
-        if self.spec.ageing_half_life_hours is not None:
-            self.scale *= 0.5 ** (24 * step_days / self.spec.ageing_half_life_hours)
-        if self.spec.open_interest == "volume":
-            self._follow_volume(buy_base + sell_base, step_days)
-            return swept, self._deposit(0.0, int(close), days)
-        if math.isnan(open_interest_base):
-            return swept, False
-        before, self.numbers[1] = self.numbers[1], open_interest_base
-        change = 0.0 if math.isnan(before) else open_interest_base - before
-        return swept, self._deposit(change, int(close), days)
+        spread evenly in log price. `flow` is what takers did by price, where that was recorded: then the bar's volume
+        is not looked at. `open_interest_base` is the newest stamp known, NaN for none. `days` is the step's close,
+        `step_days` its length.
 
-    def _place(self, price: float) -> float:
-        """A price's position; one beyond the window is put on its border."""
-        place = grid.position(price, self.spec.bin_log, self.origin)
-        return min(max(place, 0.0), grid.BINS - 1e-6)
+        Returns the unit mass that the mark went through, in coins, and whether the map was scaled down: a bucket had
+        outgrown open interest, or open interest jumped by `jump_share`, which is taken for a change of counting and
+        scales the map with it. Raises `StepError` for what cannot be, and nothing has changed.
+        """
+        first, bought, sold = 0, NO_FLOW, NO_FLOW
+        if flow is not None:
+            first, (bought, sold) = flow.first_bin, np.ascontiguousarray(flow.sides)
+            traded, buy_base, sell_base = (mark[2], mark[2]), 0.0, 0.0
+        swept = np.empty((2, self.buckets))
+        low, high, close = mark
+        last_low, last_high = traded
+        result = liquidation_step.step(
+            *self._state, *self._config, swept, low, high, close, last_low, last_high, buy_base, sell_base,
+            open_interest_base, days, step_days, first, bought, sold,
+        )  # fmt: skip
+        if result < 0:
+            given = (mark, traded, buy_base, sell_base, open_interest_base, days, step_days, flow)
+            raise StepError(f"{REFUSED[result]}: got {given}")
+        return swept, result > 0
+
+    def fold(
+        self,
+        mark: np.ndarray,
+        traded: np.ndarray,
+        buy_base: np.ndarray,
+        sell_base: np.ndarray,
+        open_interest_base: np.ndarray,
+        days: np.ndarray,
+        step_days: float,
+        flow: FlowColumns | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """`step` for each row of a history, bit for bit the same, without Python between the steps.
+
+        `mark` is (step, 3), `traded` (step, 2), the others (step). Where a step has `flow`, its bar is not looked at.
+        Returns the swept unit mass (step, side, bucket) and the flags (step). `StepError` names the first step that
+        cannot be, and nothing has changed.
+        """
+        flow = FlowColumns.of([None] * len(days)) if flow is None else flow
+        bars = np.where(flow.recorded[:, None], mark[:, 2:], traded)
+        buys, sells = (np.where(flow.recorded, 0.0, coins) for coins in (buy_base, sell_base))
+        columns = (mark, bars, buys, sells, open_interest_base, days)
+        swept = np.empty((len(days), 2, self.buckets))
+        flagged = np.empty(len(days), np.int64)
+        at, why = liquidation_step.fold(
+            *self._state, *self._config, swept, *map(_plain, columns), float(step_days),
+            flow.start, flow.first_bin, flow.bought, flow.sold, flagged,
+        )  # fmt: skip
+        if why:
+            raise StepError(f"step {at} of the history: {REFUSED[why]}")
+        return swept, flagged > 0
+
+    def feed(
+        self, mark: Candle, flow: Traded | None, open_interest_base: float, close_ns: int, length_ns: int
+    ) -> tuple[SweptMass, bool]:
+        """`step` from the parts of a venue's step; without `flow` nothing was traded that is known of."""
+        return self.step(
+            (mark.low, mark.high, mark.close), (mark.low, mark.high), 0.0, 0.0,
+            open_interest_base, close_ns / DAY_NS, length_ns / DAY_NS, flow,
+        )  # fmt: skip
 
     def _slide(self, price: float) -> None:
-        """Centre the window on a price, by whole bins; what it leaves behind is lost and counted."""
-        origin = grid.origin_around(price, self.spec.bin_log)
-        shift = origin - self.origin
-        for cells in (self.mass, self.traded):
-            moved = np.zeros_like(cells)
-            if abs(shift) < grid.BINS:
-                source = slice(max(0, shift), grid.BINS + min(0, shift))
-                target = slice(max(0, -shift), grid.BINS - max(0, shift))
-                moved[..., target] = cells[..., source]
-            cells[...] = moved
-        kept = self.mass[:, : self.buckets].sum(axis=2)
-        self.numbers[4] += ((self.total - kept) * self.scale[:, None]).mean(axis=1).sum()
-        self.total[...] = kept
-        self.front[...] = np.clip(self.front - shift, 0, grid.BINS - 1)
-        self.traded_range[0], self.traded_range[1] = 0, grid.BINS - 1
-        self.numbers[0] = origin
-
-    def _trade(self, low: float, high: float, buy_base: float, sell_base: float) -> None:
-        """Spread a bar's volume evenly over the bins from low to high (degraded mode: no trades by price)."""
-        first, last = int(low), int(high)
-        share = np.ones(last - first + 1)
-        if last > first:
-            share[0], share[-1] = first + 1 - low, high - last
-            share /= high - low
-        self.traded[0, first : last + 1] += buy_base * share
-        self.traded[1, first : last + 1] += sell_base * share
-        self.traded_range[0] = min(self.traded_range[0], first)
-        self.traded_range[1] = max(self.traded_range[1], last)
-
-    def _follow_volume(self, volume_base: float, step_days: float) -> None:
-        decay = 0.5 ** (24 * step_days / self.spec.reference_half_life_hours)
-        self.numbers[2] = decay * self.numbers[2] + volume_base
-        self.numbers[3] = decay * self.numbers[3] + step_days
-        self.numbers[1] = self.spec.reference_turnover_days * self.numbers[2] / self.numbers[3]
-
-    def _deposit(self, change_base: float, mark: int, days: float) -> bool:
-        """Close and open what the change in open interest and the turnover say (the identity of domain.md §3.5)."""
-        first, last = self.traded_range
-        buys, sells = self.traded[:, first : last + 1]
-        volume = float(buys.sum() + sells.sum())
-        lasting = self.spec.turnover * max(volume - abs(change_base), 0.0) / 2
-        opened, closed = max(change_base, 0.0) + lasting, max(-change_base, 0.0) + lasting
-        before = self.open_interest_base - change_base
-        if volume > 0 and before > 0:
-            leaving = np.maximum(closed - self.swept_base, 0.0) / before
-            self.scale *= 1 - np.minimum(leaving, 0.9)
-            tau, buying = self.spec.taker_tilt, float(buys.sum()) / volume
-            entries = np.stack([tau * buys + (2 - tau) * sells, tau * sells + (2 - tau) * buys])
-            shares = entries.sum(axis=1, keepdims=True)
-            entries /= np.where(
-                shares > 0, shares, 1.0
-            )  # τ = 2 and takers of one kind only: the other side opens nothing
-            levered = np.array([tau * buying + (2 - tau) * (1 - buying), tau * (1 - buying) + (2 - tau) * buying])
-            _open(
-                self.mass, self.total, self.scale, self.front, entries, int(first), opened * levered,
-                self._kernels, self._offsets, self._lengths, self.prior, mark, days,
-            )  # fmt: skip
-        self.traded[:, first : last + 1] = 0.0
-        self.traded_range[0], self.traded_range[1] = grid.BINS, -1
-        self.swept_base[...] = 0.0
-        for side in np.flatnonzero(self.scale < 1e-9):
-            self.mass[side] *= self.scale[side]
-            self.total[side] *= self.scale[side]
-            self.scale[side] = 1.0
-        return self._bound()
-
-    def _bound(self) -> bool:
-        """Scale down what has outgrown open interest; True if something had (`volume` mode has none to outgrow)."""
-        bound = BOUND * self.open_interest_base
-        excess = self.total * self.scale[:, None] > bound
-        for side in np.flatnonzero(excess.any(axis=1)):
-            before = self.prior @ self.mass[side, : self.buckets]
-            factor = np.where(excess[side], bound / np.maximum(self.total[side] * self.scale[side], bound), 1.0)
-            self.mass[side, : self.buckets] *= factor[:, None]
-            self.total[side] *= factor
-            after = self.prior @ self.mass[side, : self.buckets]
-            self.mass[side, self.buckets] *= np.divide(after, before, out=np.ones_like(before), where=before > 0)
-        return self.spec.open_interest == "stamps" and bool(excess.any())
+        """Centre the window on a price that has left its middle half."""
+        liquidation_step.follow(*self._state, math.log(price) / self.spec.bin_log)
 
     def outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
         """Unit mass in coins, (side, bucket, price): `bins` bins of `width_log` outward from the mark."""
         out = np.empty((2, self.buckets, bins))
-        _outward(
-            self.mass,
-            self.scale,
-            grid.position(mark, self.spec.bin_log, self.origin),
-            width_log / self.spec.bin_log,
-            out,
-        )
+        bin_log = self.spec.bin_log
+        here = grid.position(mark, bin_log, self.origin)
+        liquidation_read.outward(self.store, self.scale, here, width_log / bin_log, out)
         return out
 
     def profile(self, mark: float, bins: int) -> tuple[np.ndarray, np.ndarray]:
         """Prior-weighted coins by whole grid bins outward from the mark's own bin, and the same times birth (days)."""
+        mass, born = np.empty((2, bins)), np.empty((2, bins))
         here = int(grid.position(mark, self.spec.bin_log, self.origin))
-        below, above = slice(here, here - bins, -1), slice(here, here + bins)
-        rows = np.stack([self.mass[0][:, below], self.mass[1][:, above]]) * self.scale[:, None, None]
-        return self.prior @ rows[:, : self.buckets], rows[:, self.buckets]
+        liquidation_read.profile(self.store, self.scale, self.prior, here, mass, born)
+        return mass, born
+
+    def view(self, hours: float) -> np.ndarray:
+        """Prior-weighted coins by side and bin of the window that were opened within the last `hours`, one of the
+        spec's `view_hours`: exact to one of its `view_parts`, so that what is up to a part younger may be missing.
+        """
+        out = np.empty((2, grid.BINS))
+        number = self.spec.view_hours.index(hours)
+        running = int(self.clock[liquidation_step.PARTS + number])
+        oldest = self.ring[number, (running + 1) % self.spec.view_parts]  # the next part will be written over it
+        liquidation_read.view(self.store, self.scale, self.prior, oldest, out)
+        return out
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The whole state, as it is: what is written into these arrays is the state to go on from."""
+        return {name: getattr(self, name) for name in STATE_ARRAYS}
 
     def snapshot(self) -> dict[str, Any]:
         """Every array that carries state, copied."""
-        return {name: getattr(self, name).copy() for name in STATE_ARRAYS}
+        return {name: array.copy() for name, array in self.arrays().items()}
 
     def restore(self, arrays: dict[str, Any]) -> None:
         """Go on from a snapshot."""
-        for name in STATE_ARRAYS:
-            getattr(self, name)[...] = arrays[name]
+        for name, array in self.arrays().items():
+            array[...] = arrays[name]
 
 
-STATE_ARRAYS = ("mass", "total", "scale", "front", "traded", "traded_range", "swept_base", "numbers")
+STATE_ARRAYS = ("store", "traded", "numbers", "ledger", "clock", "ring")
+
+
+def _from_log(spec: MapSpec, distances_log: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances in bins and their smear; `ValueError` for some that no contract has."""
+    if distances_log.shape != (2, len(spec.leverages)):
+        raise ValueError(f"distances_log must be (2, {len(spec.leverages)}), got {distances_log.shape}")
+    if not (np.isfinite(distances_log).all() and (distances_log[0] < 0).all() and (distances_log[1] > 0).all()):
+        raise ValueError(f"longs are liquidated below their entry, shorts above: got {distances_log.tolist()}")
+    bins = distances_log / spec.bin_log
+    return bins, deviations(spec, bins)
+
+
+def _params(spec: MapSpec, distance: np.ndarray) -> np.ndarray:
+    """The spec as the kernel reads it."""
+    mode = ("stamps", "live", "volume").index(spec.open_interest)
+    none = math.inf
+    return np.array([
+        spec.bin_log, spec.swept, spec.taker_tilt, spec.turnover,
+        none if spec.ageing_half_life_hours is None else spec.ageing_half_life_hours,
+        mode, spec.reference_turnover_days, spec.reference_half_life_hours,
+        none if spec.jump_share is None else spec.jump_share,
+        spec.live_silence_minutes / 1440 + ROUNDING_DAYS, spec.close_tilt_near, spec.close_tilt_profit,
+        *spec.prior_weights, *np.abs(distance).ravel(), *(hours / spec.view_parts / 24 for hours in spec.view_hours),
+    ])  # fmt: skip
+
+
+def _kernels(distance: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights between zeros and their running sums, (2, side, bucket, bin); offsets and lengths, (2, side, bucket)."""
+    weights, offsets, lengths = smear_kernels(distance, deviation)
+    zeros = liquidation_step.BLOCK - 1
+    kernels = np.zeros((2, *distance.shape, weights.shape[2] + 2 * zeros))
+    kernels[0, :, :, zeros:-zeros] = weights
+    kernels[1, :, :, 1 : weights.shape[2] + 1] = weights.cumsum(axis=2)
+    return kernels, np.stack([offsets, lengths])
+
+
+def _plain(column: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(column, dtype=np.float64)

@@ -14,7 +14,7 @@ from squeeze.heatmaps import grid
 from squeeze.heatmaps.protocol import PriceWindow, Rolling, check, hours_name, slide, traded
 from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
-from squeeze.spec import Strict, require
+from squeeze.strict import Strict, require
 
 OPENED, UP_OPENED, DOWN_OPENED, UP_CLOSED, DOWN_CLOSED = range(5)
 """Rows: `UP_` and `DOWN_` is where the mark went, `_OPENED` and `_CLOSED` where open interest went."""

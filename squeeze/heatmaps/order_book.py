@@ -14,7 +14,7 @@ from squeeze.heatmaps.protocol import FIRST, PriceWindow, check, rebinned
 from squeeze.market.depth import BANDS_BPS, ORDERS_USD, BookSummary
 from squeeze.market.events import SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
-from squeeze.spec import Strict, require
+from squeeze.strict import Strict, require
 
 
 class OrderBookSpec(Strict, frozen=True, kw_only=True):
@@ -76,11 +76,8 @@ class OrderBookMap:
         self.clock[0] = close_ns
 
     def _take(self, book: BookSummary) -> None:
-        if not 0 < book.bid < book.ask < math.inf:
-            raise StepError(f"the book's best prices must be positive and not crossed, got {book.bid} and {book.ask}")
+        check_book(book)
         fine = np.array([book.bids_usd, book.asks_usd])
-        if not (np.isfinite(fine).all() and (fine >= 0).all()):
-            raise StepError("a book's USD must be finite and not negative")
         whole = np.zeros((1, fine.shape[1]))
         whole[:, 1:-1] = 1.0
         first_bin, rows = rebinned(np.concatenate([fine, whole]), book.first_bin, book.bin_log, self.spec.bin_log)
@@ -128,3 +125,12 @@ class OrderBookMap:
         """The whole state."""
         own = {name: getattr(self, name) for name in ("usd", "depth", "cost", "numbers", "clock")}
         return own | {"window": self.window.state}
+
+
+def check_book(book: BookSummary) -> None:
+    """Refuse a book that is crossed or has amounts that are none."""
+    if not 0 < book.bid < book.ask < math.inf:
+        raise StepError(f"the book's best prices must be positive and not crossed, got {book.bid} and {book.ask}")
+    # One sum instead of a question for each: it is finite only if all of them are.
+    if not math.isfinite(sum(book.bids_usd) + sum(book.asks_usd)) or min(*book.bids_usd, *book.asks_usd, 0.0) < 0:
+        raise StepError("a book's USD must be finite and not negative")

@@ -6,7 +6,7 @@ first record, beyond what a feed covers, beyond the array, and where the sliding
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, TypeVar, no_type_check
+from typing import NamedTuple, Protocol, TypeVar, no_type_check, runtime_checkable
 
 import numpy as np
 from numba import njit
@@ -22,6 +22,7 @@ FIRST, LAST = -(2**62), 2**62
 """Absolute bins below and above all others."""
 
 
+@runtime_checkable
 class HeatMap(Protocol[Part]):
     """A map that is folded step by step: `Part` is one venue's step, or several by name for a map across venues.
 
@@ -232,6 +233,28 @@ class PriceWindow:
             here = grid.position(mark, self.bin_log, self.origin)
             _pool(cells, np.array(rows, dtype=np.int64), first, end, here, width_log / self.bin_log, out)
         return out
+
+    def whole_bins(self, cells: np.ndarray, mark_bin: int, bins: int) -> np.ndarray:
+        """(side, bin) of `cells[side]` by whole grid bins outward from absolute bin `mark_bin`, it included.
+
+        NaN beyond what is covered.
+        """
+        out = np.full((2, bins), np.nan)
+        if self.state[0]:
+            first, end = self.covered()
+            _whole_bins(cells, first, end, mark_bin - self.origin, out)
+        return out
+
+
+@njit(cache=True)
+@no_type_check
+def _whole_bins(cells: np.ndarray, first: int, end: int, here: int, out: np.ndarray) -> None:
+    for side in range(2):
+        direction = -1 if side == 0 else 1
+        for i in range(out.shape[1]):
+            cell = here + direction * i
+            if first <= cell < end:
+                out[side, i] = cells[side, cell]
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})

@@ -25,7 +25,7 @@ import numpy as np
 from squeeze.heatmaps.protocol import check, check_candle, hours_name
 from squeeze.market.events import HOUR_NS, MINUTE_NS
 from squeeze.market.venue_step import Candle, VenueStep
-from squeeze.spec import Strict, require
+from squeeze.strict import Strict, require
 
 FAR_LENGTHS = 20
 """Levels this many λ behind the mark have nothing left ahead of it."""

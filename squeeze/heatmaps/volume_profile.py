@@ -10,10 +10,11 @@ from typing import Literal, NamedTuple, no_type_check
 import numpy as np
 from numba import njit
 
+from squeeze.heatmaps import grid
 from squeeze.heatmaps.protocol import PriceWindow, Rolling, check, has_hole, hours_name, traded
 from squeeze.market.events import HOUR_NS, SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
-from squeeze.spec import Strict, require
+from squeeze.strict import Strict, require
 
 
 class VolumeProfileSpec(Strict, frozen=True, kw_only=True):
@@ -301,6 +302,11 @@ class VolumeProfile:
         """Volume by bin, as the arrays lie; the first is absolute bin `window.origin`."""
         cells: np.ndarray = self.rolling.total[window, 0]
         return cells
+
+    def volume_at(self, window: int, log_price: float) -> float:
+        """Volume of the bin that holds a price; 0 beyond the arrays."""
+        element = math.floor(log_price / self.spec.bin_log) - self.window.origin
+        return float(self.rolling.total[window, 0, element]) if 0 <= element < grid.BINS else 0.0
 
     def point_of_control(self, window: int) -> float:
         """Its price; NaN without volume."""

@@ -309,7 +309,7 @@ def _sources(
     gaps = StreamSpec(venue="", kinds=("gap",))
     venues = sorted(v for v in market.kinds() if lake.partitions("gap", v, market.symbol))
     streams = [("gaps", msgspec.structs.replace(gaps, venue=venue)) for venue in venues]
-    streams += sorted(market.streams().items(), key=lambda item: (item[0] == "bars", item[0]))
+    streams += sorted(market.inputs().items(), key=lambda item: (item[0] == "bars", item[0]))
     return [
         (name, kind, stream.venue, rows)
         for name, stream in streams

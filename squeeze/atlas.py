@@ -1,0 +1,237 @@
+"""The atlas: every venue's heatmaps, zones and walls over time, and the patterns in them, folded step by step.
+
+    VenueStep of each venue ─► its maps ─┐
+                                         ├─► Scene ─► patterns ─► Page: channels, scalars, zones, findings
+    mark, all venues ─► zones, walls ────┘
+
+The first venue is that of the bars; its liquidation map is the model's own. What of a venue's part makes no sense (a
+crossed book, amounts that are none) is left out of the step and flagged; the maps take it for silence.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from squeeze.errors import StepError
+from squeeze.heatmaps.funding import PREDICTED, SETTLED, FundingMap
+from squeeze.heatmaps.liquidation import LiquidationMap
+from squeeze.heatmaps.protocol import HeatMap
+from squeeze.heatmaps.stops import StopMap
+from squeeze.market.events import MINUTE_NS
+from squeeze.market.steps import Step
+from squeeze.market.venue_step import Candle, VenueStep
+from squeeze.patterns.catalogue import Patterns
+from squeeze.patterns.moment import Moment
+from squeeze.patterns.pattern import Finding
+from squeeze.patterns.scene import AREA_HIGH, AREA_LOW, CONTROL, HIGH, LOW, NODE, VENUE, Scene
+from squeeze.spec import Spec
+from squeeze.venue_maps import VenueMaps, sound
+from squeeze.zones.track import ZoneTracker
+from squeeze.zones.walls import WallTracker, resting
+
+NODES = 64
+"""So many nodes of the volume profile are remembered, the first window's first."""
+LONG_AGO_NS = 1 << 61
+"""The age of what never was."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Page:
+    """What the atlas says at one close. All of it was known then.
+
+    `channels` (side, channel, price) are the maps in the frame's own bins, outward; NaN where not recorded or covered.
+    `scalars` (side, scalar). `zones`, `ended` and `walls` are records as `patterns.scene` says, `found` (pattern, side)
+    as `patterns.pattern`.
+    """
+
+    channels: np.ndarray
+    scalars: np.ndarray
+    scene: Scene
+    found: np.ndarray
+
+    def findings(self) -> tuple[Finding, ...]:
+        """The patterns whose flag is up, longs' side first."""
+        return tuple(Patterns.flagged(self.found))
+
+
+class Atlas:
+    """All of it for one market; `step` follows the model's own map, `page` reads what has become of it."""
+
+    def __init__(self, spec: Spec) -> None:
+        if spec.atlas is None:
+            raise StepError("the spec has no atlas")
+        self.spec = spec
+        self.names = spec.market.venue_names()
+        self.venues = [VenueMaps(spec, spec.atlas, name) for name in self.names]
+        self.stops = StopMap(spec.atlas.stops)
+        self.funding = FundingMap(msgspec.structs.replace(spec.atlas.funding, venues=self.names))
+        self.bins = round(spec.frame.zone_reach_log / spec.map.bin_log)
+        self.tracker = ZoneTracker(spec.atlas.track, spec.frame, spec.map.bin_log)
+        self.walls = WallTracker(spec.atlas.walls, spec.map.bin_log, len(self.names))
+        self.moment = Moment(spec.map.bin_log)
+        self.patterns = Patterns(spec.atlas.patterns)
+        self._nodes_ns = round(spec.atlas.nodes_minutes * MINUTE_NS)
+        self.nodes = np.zeros(NODES, NODE)
+        self.clock = np.zeros(4, dtype=np.int64)
+        """Close of the last step, how many nodes there are, when they were looked for, funding intervals changed."""
+        self.counts = np.zeros(3, dtype=np.int64)
+        """Parts left out, jumps of open interest, funding intervals changed: so far."""
+        self.scene: Scene | None = None
+        self._named = self._maps()
+        self.channels = tuple(f"{channel}{tail}" for tail, one in self._named for channel in one.channels)
+        maps = tuple(f"{scalar}{tail}" for tail, one in self._named for scalar in one.scalar_names)
+        self.scalar_names = (*maps, *self.patterns.scalar_names)
+
+    def _maps(self) -> list[tuple[str, HeatMap[Any]]]:
+        """Every map behind the protocol, with what its channels and scalars are called besides."""
+        own = [(f"_{venue.name}", one) for venue in self.venues for one in venue.maps]
+        return [*own, ("", self.stops), ("", self.funding)]
+
+    def step(self, step: Step, mark: Candle | None, main: LiquidationMap) -> None:
+        """Fold one step in, after `main`, the map of the first venue; without a mark the last one stands still."""
+        if mark is None:
+            if self.scene is None:
+                return
+            last = float(self.moment.now["mark"][0])
+            mark = Candle(last, last, last, last, step.close_ns)
+        judged = {name: sound(step.venue(name), self.spec.map.bin_log) for name in self.names}
+        self.counts[0] += sum(faults for _, faults in judged.values())
+        parts = {name: part for name, (part, _) in judged.items()}
+        for venue in self.venues:
+            venue.step(parts[venue.name], mark, step, main)
+        self.stops.step(parts[self.names[0]], mark, step.close_ns)
+        self.funding.step(parts, mark, step.close_ns)
+        self.scene = self._scene(step, parts, mark)
+        self.patterns.step(self.scene)
+        self.counts[1] = sum(venue.interest.counting_changes for venue in self.venues)
+        self.counts[2] = int(self.funding.interval_changes.sum())
+        self.clock[0] = step.close_ns
+
+    def page(self, mark: float, width_log: float, bins: int) -> Page:
+        """What the maps show in `bins` of `width_log` outward from the mark, and what was found in the last step."""
+        if self.scene is None:
+            raise StepError("the atlas has seen no step with a mark")
+        channels = [one.outward(mark, width_log, bins) for _, one in self._named]
+        scalars = [one.scalars() for _, one in self._named]
+        return Page(
+            np.concatenate(channels, axis=1).astype(np.float32),
+            np.concatenate([*scalars, self.patterns.scalars()], axis=1),
+            self.scene,
+            self.patterns.found.copy(),
+        )
+
+    def _scene(self, step: Step, parts: dict[str, VenueStep], mark: Candle) -> Scene:
+        coins, born, shares = self._heat(mark.close)
+        open_interest = np.array([venue.open_interest_base for venue in self.venues])
+        total = float(np.nansum(open_interest))
+        now = self.moment.step(mark, open_interest[0], step.close_ns, step.length_ns)
+        now["open_interest_base"] = total if total > 0 else math.nan
+        now["open_interest_usd"] = now["open_interest_base"] * mark.close
+        self._tell_ages(now, step.close_ns)
+        self._tell_funding(now)
+        heat = coins / total if total > 0 else np.full_like(coins, math.nan)
+        zones, ended = self.tracker.step(
+            heat, born / total if total > 0 else born, mark.close, mark.low, mark.high, total, step.close_ns
+        )
+        mark_bin = int(now["mark_bin"][0])
+        books = np.stack([venue.book_outward(mark_bin, self.bins) for venue in self.venues])
+        shown = [resting(venue.book, parts[venue.name]) for venue in self.venues]
+        walls = self.walls.step(shown, mark, step.close_ns, step.length_ns)
+        first = self.venues[0]
+        self._look_for_nodes(step.close_ns)
+        return Scene(
+            now=now.copy(),
+            zones=zones,
+            ended=ended,
+            walls=walls,
+            nodes=self.nodes[: int(self.clock[1])].copy(),
+            venues=self._tell_venues(parts),
+            heat=heat,
+            venue_heat=shares,
+            volume=first.volume_outward(mark_bin, self.bins),
+            interest=first.interest_outward(mark_bin, self.bins),
+            book=_sum_known(books),
+        )
+
+    def _heat(self, mark: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Prior-weighted coins, the same times birth, and each venue's share of its own open interest, outward."""
+        coins, born = np.zeros((2, self.bins)), np.zeros((2, self.bins))
+        shares = np.full((len(self.venues), 2, self.bins), math.nan)
+        for i, venue in enumerate(self.venues):
+            if venue.open_interest_base > 0:
+                mass, birth = venue.liquidation.profile(mark, self.bins)
+                coins += mass
+                born += birth
+                shares[i] = mass / venue.open_interest_base
+        return coins, born, shares
+
+    def _tell_ages(self, now: np.ndarray, close_ns: int) -> None:
+        first = self.venues[0]
+        now["map_age_ns"] = close_ns - first.fed_ns if first.fed_ns else LONG_AGO_NS
+        now["open_interest_age_ns"] = first.interest.age_ns if first.interest.clock[1] else LONG_AGO_NS
+        now["book_age_ns"] = min(min(venue.book.age_ns, LONG_AGO_NS) for venue in self.venues)
+
+    def _tell_funding(self, now: np.ndarray) -> None:
+        kind = PREDICTED if np.isfinite(self.funding.current(PREDICTED)).any() else SETTLED
+        plain, weighted = self.funding.mean(kind)
+        rates = self.funding.current(kind)
+        rates = rates[np.isfinite(rates)]
+        now["funding_8h"] = plain if math.isnan(weighted) else weighted
+        now["funding_low_8h"] = rates.min() if rates.size else math.nan
+        now["funding_high_8h"] = rates.max() if rates.size else math.nan
+        scores = self.funding.z_score(kind)
+        known = scores[np.isfinite(scores)]
+        now["funding_z"] = known.mean() if known.size else math.nan
+        minutes = self.funding.minutes_to_settlement()
+        minutes = minutes[np.isfinite(minutes)]
+        now["minutes_to_settlement"] = minutes.min() if minutes.size else math.nan
+
+    def _tell_venues(self, parts: dict[str, VenueStep]) -> np.ndarray:
+        out = np.zeros(len(self.venues), VENUE)
+        settled, predicted = self.funding.current(SETTLED), self.funding.current(PREDICTED)
+        for i, venue in enumerate(self.venues):
+            long_usd, short_usd, complete = venue.liquidated(parts[venue.name])
+            out[i] = venue.open_interest_base, settled[i], predicted[i], long_usd, short_usd, complete
+        return out
+
+    def _look_for_nodes(self, close_ns: int) -> None:
+        """The first venue's nodes, points of control and value areas, anew at each multiple of `nodes_minutes`."""
+        if close_ns // self._nodes_ns == self.clock[2] // self._nodes_ns:
+            return
+        self.clock[2] = close_ns
+        profile, found = self.venues[0].volume, []
+        for window, share in enumerate(profile.coverage.tolist()):
+            greatest = float(profile.volume(window).max())
+            if not (share > 0 and greatest > 0):
+                continue
+            high, low = profile.nodes(window)
+            area = profile.value_area(window)
+            at = [(HIGH, price) for price in high] + [(LOW, price) for price in low]
+            at += [(CONTROL, profile.point_of_control(window)), (AREA_LOW, area[0]), (AREA_HIGH, area[1])]
+            for kind, price in at:
+                place = math.log(price)
+                found.append((kind, window, place, profile.volume_at(window, place) / greatest))
+        found = found[:NODES]
+        self.nodes[: len(found)] = found
+        self.clock[1] = len(found)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The whole state, as it is."""
+        parts: dict[str, Any] = {
+            "tracker": self.tracker, "walls": self.walls, "moment": self.moment, "patterns": self.patterns,
+            "stops": self.stops, "funding": self.funding,
+        }  # fmt: skip
+        parts |= {venue.name: venue for venue in self.venues}
+        arrays: dict[str, np.ndarray] = {"nodes": self.nodes.view(np.uint8), "clock": self.clock, "counts": self.counts}
+        for name, part in parts.items():
+            arrays |= {f"{name}.{inner}": array for inner, array in part.arrays().items()}
+        return arrays
+
+
+def _sum_known(amounts: np.ndarray) -> np.ndarray:
+    """Over the first axis, of what is known; NaN where nothing is."""
+    known = np.isfinite(amounts)
+    return np.where(known.any(axis=0), np.where(known, amounts, 0.0).sum(axis=0), math.nan)

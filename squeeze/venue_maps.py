@@ -1,0 +1,159 @@
+"""One venue's heatmaps, and its part of a step made sound before they see it."""
+
+import math
+from collections.abc import Callable
+
+import msgspec
+import numpy as np
+
+from squeeze.atlas_spec import AtlasSpec
+from squeeze.errors import StepError
+from squeeze.heatmaps.flow import FlowMap
+from squeeze.heatmaps.liquidation import LiquidationMap
+from squeeze.heatmaps.open_interest import OPENED, OpenInterestMap
+from squeeze.heatmaps.order_book import OrderBookMap, check_book
+from squeeze.heatmaps.protocol import HeatMap, check_candle, traded
+from squeeze.heatmaps.volume_profile import VolumeProfile
+from squeeze.market.events import HOUR_NS, Liquidation, Quality
+from squeeze.market.steps import Step
+from squeeze.market.venue_step import Candle, VenueStep
+from squeeze.spec import Spec
+
+LIQUIDATIONS = "liquidation"
+"""What the names of kinds that hold liquidations begin with."""
+
+
+def distances_log(spec: Spec, name: str) -> np.ndarray | None:
+    """What the spec says of a venue's way from entry to liquidation price; None for the formula."""
+    given = next((venue.distances_log for venue in spec.market.venues if venue.venue == name), None)
+    return None if given is None else np.array(given)
+
+
+class VenueMaps:
+    """Folded together; `liquidation` is the model's own map where the venue is that of the bars."""
+
+    def __init__(self, spec: Spec, atlas: AtlasSpec, name: str) -> None:
+        self.spec, self.name = spec, name
+        self.is_main = name == spec.market.bars.venue
+        bins, step = {"bin_log": spec.map.bin_log}, {"step_seconds": spec.market.step_seconds}
+        replace = msgspec.structs.replace
+        self.volume = VolumeProfile(replace(atlas.volume_profile, **bins, **step))
+        self.interest = OpenInterestMap(replace(atlas.open_interest, **bins, **step))
+        self.book = OrderBookMap(replace(atlas.order_book, **bins))
+        self.flow = FlowMap(replace(atlas.flow, **bins, **step))
+        self.maps: tuple[HeatMap[VenueStep], ...] = (self.volume, self.interest, self.book, self.flow)
+        mode = spec.map.open_interest
+        self.map_spec = spec.map if mode != "volume" or self.is_main else replace(spec.map, open_interest="stamps")
+        self.liquidation = LiquidationMap(self.map_spec, distances_log(spec, name))
+        kinds = spec.market.kinds()[name]
+        self.hears_liquidations = any(kind.startswith(LIQUIDATIONS) for kind in kinds)
+        self.clock = np.zeros(2, dtype=np.int64)
+        """Close of the last step that fed the liquidation map, and of the last stamp it took."""
+
+    @property
+    def fed_ns(self) -> int:
+        """When the liquidation map last took something in; 0 before that."""
+        return int(self.clock[0])
+
+    @property
+    def open_interest_base(self) -> float:
+        """What the liquidation map is measured against; NaN before the first."""
+        return self.liquidation.open_interest_base
+
+    def step(self, part: VenueStep, mark: Candle, step: Step, main: LiquidationMap) -> None:
+        """Fold one step of a sound part in; `mark` is the market's, for where the venue's own is not known."""
+        own = part.mark or mark
+        for one in self.maps:
+            one.step(part, own, step.close_ns)
+        if self.is_main:
+            self.liquidation = main
+            if part.last is not None:
+                self.clock[0] = step.close_ns
+            return
+        spoke = part.mark is not None or part.last is not None or part.flow is not None
+        if not spoke:
+            return
+        if self.fed_ns and step.close_ns - self.fed_ns > self.spec.market.gap_reset_hours * HOUR_NS:
+            self.liquidation = LiquidationMap(self.map_spec, distances_log(self.spec, self.name))
+        self.clock[0] = step.close_ns
+        self._feed(part, own, step)
+
+    def _feed(self, part: VenueStep, mark: Candle, step: Step) -> None:
+        stamp_base = math.nan
+        for stamp in part.open_interest:
+            if 0 < stamp.open_interest_base < math.inf and stamp.event_ns > self.clock[1]:
+                stamp_base, self.clock[1] = stamp.open_interest_base, stamp.event_ns
+        flow = traded(part, self.spec.map.bin_log)
+        self.liquidation.feed(mark, flow, stamp_base, step.close_ns, step.length_ns)
+
+    def liquidated(self, part: VenueStep) -> tuple[float, float, int]:
+        """USD of longs and shorts in a step, NaN if it is not heard; whether that is all: 1 yes, 0 no, -1 unknown."""
+        complete = part.liquidations_completeness
+        known = -1 if complete is None else int(complete == Quality.GOOD)
+        if not self.hears_liquidations:
+            return math.nan, math.nan, known
+        amounts = [0.0, 0.0]
+        for record in part.liquidations:
+            if isinstance(record, Liquidation):
+                amounts[record.side] += record.usd if 0 <= record.usd < math.inf else 0.0
+            else:
+                amounts[0] += record.long_usd if 0 <= record.long_usd < math.inf else 0.0
+                amounts[1] += record.short_usd if 0 <= record.short_usd < math.inf else 0.0
+        return amounts[0], amounts[1], known
+
+    def book_outward(self, mark_bin: int, bins: int) -> np.ndarray:
+        """(side, bin): USD that rest, by whole bins from the mark's own; NaN where not covered."""
+        if self.book.stale:
+            return np.full((2, bins), math.nan)
+        return self.book.window.whole_bins(self.book.usd, mark_bin, bins)
+
+    def volume_outward(self, mark_bin: int, bins: int) -> np.ndarray:
+        """(side, bin): coins traded in the volume profile's first window; NaN where not recorded."""
+        profile = self.volume
+        if not profile.coverage[0] > 0:
+            return np.full((2, bins), math.nan)
+        return profile.window.whole_bins(profile.rolling.total[0, [0, 0]], mark_bin, bins)
+
+    def interest_outward(self, mark_bin: int, bins: int) -> np.ndarray:
+        """(side, bin): coins of open interest opened in the second window; NaN where not recorded."""
+        interest = self.interest
+        window = min(1, len(interest.rolling.windows_ns) - 1)
+        if not interest.rolling.coverage()[window] > 0:
+            return np.full((2, bins), math.nan)
+        rows = interest.rolling.total[window, [OPENED, OPENED]] * interest.numbers[2]
+        return interest.window.whole_bins(rows, mark_bin, bins)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The whole state; without the liquidation map where that is the model's."""
+        parts: dict[str, HeatMap[VenueStep]] = {
+            "volume": self.volume, "interest": self.interest, "book": self.book, "flow": self.flow,
+        }  # fmt: skip
+        arrays = {f"{name}.{inner}": array for name, one in parts.items() for inner, array in one.arrays().items()}
+        if not self.is_main:
+            arrays |= {f"liquidation.{name}": array for name, array in self.liquidation.arrays().items()}
+        return arrays | {"clock": self.clock}
+
+
+def sound(part: VenueStep, bin_log: float) -> tuple[VenueStep, int]:
+    """A part without what makes no sense, and how many things that were.
+
+    A candle that is none, amounts that are negative or not finite, a book that is crossed or has such amounts.
+    """
+    changes: dict[str, object] = {}
+    for name, candle in (("last", part.last), ("mark", part.mark)):
+        if candle is not None and _refuses(check_candle, name, candle):
+            changes[name] = None
+    whole = msgspec.structs.replace(part, last=None) if "last" in changes else part
+    if _refuses(traded, whole, bin_log):
+        changes |= {"flow": None, "volume_base": math.nan, "taker_buy_base": math.nan}
+    if part.book is not None and _refuses(check_book, part.book):
+        changes["book"] = None
+    return (msgspec.structs.replace(part, **changes), len(changes)) if changes else (part, 0)
+
+
+def _refuses(check: Callable[..., object], *args: object) -> bool:
+    try:
+        check(*args)
+    except StepError:
+        return True
+    return False

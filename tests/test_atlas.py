@@ -1,0 +1,331 @@
+"""The atlas as a whole: the four laws over every map, zone, wall and pattern at once, and bad parts of a step."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from squeeze.atlas_spec import AtlasSpec
+from squeeze.errors import StepError
+from squeeze.heatmaps.stops import StopsSpec
+from squeeze.market.depth import BANDS_BPS, ORDERS_USD, BookSummary
+from squeeze.market.events import HOUR_NS, MINUTE_NS, Funding, FundingForecast, Liquidation, OpenInterest, Quality
+from squeeze.market.steps import Step
+from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
+from squeeze.spec import (
+    FrameSpec,
+    LabelSpec,
+    MapSpec,
+    MarketSpec,
+    SignalSpec,
+    Spec,
+    StreamSpec,
+    VenueSpec,
+)
+from squeeze.state import Degraded, Frame, MarketState
+
+VENUES = ("a", "b", "c")
+START_NS = 20_000 * 24 * HOUR_NS
+BIN_LOG = 1e-3
+KINDS = ("trade", "mark_bar_1m", "open_interest", "funding", "funding_forecast", "liquidation", "book")
+
+
+AWAY = (0.2, 0.1, 0.05, 0.016, 0.006)
+"""Log distances from entry to liquidation, alike on both sides, as the mirror law asks; so are stops without numbers
+that are round: what is round is not round in the mirror."""
+
+
+def spec(venues: tuple[str, ...] = VENUES) -> Spec:
+    def stream(kind: str) -> StreamSpec:
+        return StreamSpec(venue=venues[0], kinds=(kind,))
+
+    return Spec(
+        market=MarketSpec(
+            symbol="S",
+            bars=stream("bar_1m"),
+            mark=stream("mark_bar_1m"),
+            open_interest=stream("open_interest"),
+            funding=stream("funding"),
+            liquidations=stream("liquidation"),
+            warm_up_hours=0.0,
+            venues=tuple(
+                VenueSpec(venue=venue, kinds=KINDS, distances_log=(tuple(-x for x in AWAY), AWAY)) for venue in venues
+            ),
+        ),
+        map=MapSpec(bin_log=BIN_LOG),
+        frame=FrameSpec(price_bins=16, zone_floor_share=1e-5, zone_mass_share=1e-4),
+        atlas=AtlasSpec(stops=StopsSpec(round_weight=0.0)),
+        label=LabelSpec(name="x", threshold_usd=1e6, horizons_minutes=(60,), every_minutes=1, recorded="days"),
+        signal=SignalSpec(horizon_minutes=60),
+    )
+
+
+def book(rng: np.random.Generator, mid: float, close_ns: int) -> BookSummary:
+    first = math.floor(math.log(mid) / BIN_LOG) - 20
+    mid_bin = 20
+    usd = rng.gamma(1.0, 2e5, (2, 41))
+    usd[0, mid_bin + 1 :] = 0.0
+    usd[1, :mid_bin] = 0.0
+    if rng.random() < 0.5:
+        usd[0, mid_bin - 5] = usd[1, mid_bin + 7] = 5e6
+    bands = tuple(rng.gamma(2.0, 1e6, len(BANDS_BPS)).tolist())
+    asks = tuple(rng.gamma(2.0, 1e6, len(BANDS_BPS)).tolist())
+    cost = tuple(rng.random(len(ORDERS_USD)).tolist())
+    return BookSummary(
+        event_ns=close_ns, bid=mid * 0.9999, ask=mid * 1.0001, spread_bps=2.0, bid_depth_usd=bands,
+        ask_depth_usd=asks, imbalance=tuple((b - a) / (b + a) for b, a in zip(bands, asks, strict=True)),
+        buy_cost_bps=cost, sell_cost_bps=cost[::-1], bin_log=BIN_LOG, first_bin=first,
+        bids_usd=tuple(usd[0].tolist()), asks_usd=tuple(usd[1].tolist()),
+    )  # fmt: skip
+
+
+def history(seed: int, venues: tuple[str, ...] = VENUES) -> Iterator[Step]:
+    """Three venues that trade about one price, with everything an exchange says, holes included."""
+    rng = np.random.default_rng(seed)
+    log_price, interest, close_ns = 11.0, np.full(len(venues), 1e5), START_NS
+    while True:
+        close_ns += MINUTE_NS
+        opened, log_price = log_price, log_price + rng.normal(0, 1e-3)
+        parts = {}
+        for i, venue in enumerate(venues):
+            basis = rng.normal(0, 1e-4)
+            path = np.array([opened, log_price]) + basis
+            low, high = path.min() - rng.random() * 1e-3, path.max() + rng.random() * 1e-3
+            candle = Candle(*(math.exp(x) for x in (path[0], high, low, path[1])), close_ns)
+            interest[i] *= math.exp(rng.normal(0, 2e-3))
+            bins = (math.floor(low / BIN_LOG), math.floor(high / BIN_LOG))
+            sides = rng.gamma(1.0, 40.0, (2, bins[1] - bins[0] + 1))
+            at = {"venue": venue, "symbol": "S", "event_ns": close_ns, "known_at_ns": close_ns}
+            part: dict[str, Any] = {
+                "last": candle,
+                "mark": candle,
+                "volume_base": float(sides.sum()),
+                "taker_buy_base": float(sides[0].sum()),
+                "flow": PriceFlow(BIN_LOG, bins[0], tuple(sides[0].tolist()), tuple(sides[1].tolist())),
+                "liquidations_completeness": Quality.GOOD,
+            }
+            if rng.random() < 0.5:
+                part["open_interest"] = (OpenInterest(**at, open_interest_base=float(interest[i])),)
+            if close_ns % (8 * HOUR_NS) == 0:
+                part["funding"] = (Funding(**at, funding_rate=float(rng.normal(0, 2e-4)), interval_hours=8.0),)
+            if rng.random() < 0.3:
+                part["forecast"] = FundingForecast(
+                    **at, funding_rate=float(rng.normal(0, 2e-4)), interval_hours=8.0, settles_ns=close_ns + HOUR_NS
+                )
+            if rng.random() < 0.2:
+                usd = float(rng.exponential(5e4))
+                part["liquidations"] = (Liquidation(**at, side=int(rng.integers(2)), usd=usd),)
+            if rng.random() < 0.9:
+                part["book"] = book(rng, math.exp(path[1]), close_ns)
+            if rng.random() < 0.97 or i == 0:
+                parts[venue] = VenueStep(**part)
+        yield Step("S", close_ns, MINUTE_NS, parts)
+
+
+def steps(count: int, seed: int = 0) -> list[Step]:
+    return list(itertools.islice(history(seed), count))
+
+
+def told(frame: Frame) -> bytes:
+    """All that the atlas says in a frame; nothing before the first stamp of open interest."""
+    page = frame.page
+    if page is None:
+        return b""
+    parts = [page.channels, page.scalars, page.found.view(np.uint8)]
+    parts += [array.view(np.uint8) if array.dtype.names else array for array in page.scene]
+    return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
+
+
+@pytest.fixture(scope="module")
+def ran() -> tuple[list[Step], list[bytes], MarketState]:
+    """A day of it."""
+    walk, state = steps(600), MarketState(spec())
+    return walk, [told(state.advance(step)) for step in walk], state
+
+
+def test_every_map_of_every_venue_has_its_channels_and_scalars(ran):
+    _, _, state = ran
+    atlas = state.atlas
+    assert atlas is not None
+    assert len(set(atlas.channels)) == len(atlas.channels)
+    assert len(set(atlas.scalar_names)) == len(atlas.scalar_names)
+    for venue in VENUES:
+        assert {f"volume_1d_{venue}", f"book_usd_{venue}", f"opened_4h_{venue}"} <= set(atlas.channels)
+    assert {"stops", "funding_settled_a"} <= set(atlas.channels)
+
+
+def test_the_frame_holds_them_after_the_models_own_scalars(ran):
+    walk, _, state = ran
+    frame = state.advance(next(itertools.islice(history(0), len(walk), None)))
+    names = state.atlas.scalar_names
+    assert state.scalar_names[-len(names) :] == names
+    np.testing.assert_array_equal(frame.scalars[:, -len(names) :], frame.page.scalars.astype(np.float32))
+    assert frame.page.channels.shape == (2, len(state.atlas.channels), 16)
+
+
+def test_zones_walls_and_patterns_are_found_in_it(ran):
+    walk, _, _ = ran
+    state, zones, walls, flagged = MarketState(spec()), 0, 0, set()
+    for step in walk:
+        page = state.advance(step).page
+        if page is None:
+            continue
+        zones, walls = zones + len(page.scene.zones), walls + len(page.scene.walls)
+        flagged |= {found.pattern for found in page.findings()}
+    assert zones > 100
+    assert walls > 10
+    assert len(flagged) >= 5
+
+
+def test_the_future_changes_nothing_that_was_said(ran):
+    walk, said, _ = ran
+    other = [*walk[:300], *itertools.islice(history(9), 300, 400)]
+    state = MarketState(spec())
+    assert [told(state.advance(step)) for step in other[:300]] == said[:300]
+
+
+def test_going_on_from_a_snapshot_says_the_same_bytes(ran):
+    walk, said, _ = ran
+    one = MarketState(spec())
+    for step in walk[:400]:
+        one.advance(step)
+    other = MarketState(spec())
+    other.restore(one.snapshot())
+    assert [told(other.advance(step)) for step in walk[400:]] == said[400:]
+
+
+def flip(candle: Candle) -> Candle:
+    return Candle(1 / candle.open, 1 / candle.low, 1 / candle.high, 1 / candle.close, candle.event_ns)
+
+
+def mirrored(step: Step) -> Step:
+    """Log price p becomes -p, buys become sells, longs become shorts; amounts in base coins stay."""
+    return msgspec.structs.replace(step, venues={name: mirrored_part(part) for name, part in step.venues.items()})
+
+
+def mirrored_part(part: VenueStep) -> VenueStep:
+    flow, shown = part.flow, part.book
+    assert flow is not None
+    last_bin = flow.first_bin + len(flow.buys_base) - 1
+    changes: dict[str, Any] = {
+        "last": flip(part.last),
+        "mark": flip(part.mark),
+        "taker_buy_base": part.volume_base - part.taker_buy_base,
+        "flow": PriceFlow(flow.bin_log, -last_bin - 1, flow.sells_base[::-1], flow.buys_base[::-1]),
+        "funding": tuple(msgspec.structs.replace(f, funding_rate=-f.funding_rate) for f in part.funding),
+        "liquidations": tuple(msgspec.structs.replace(x, side=1 - x.side) for x in part.liquidations),
+    }
+    if part.forecast is not None:
+        changes["forecast"] = msgspec.structs.replace(part.forecast, funding_rate=-part.forecast.funding_rate)
+    if shown is not None:
+        last_bin = shown.first_bin + len(shown.bids_usd) - 1
+        changes["book"] = msgspec.structs.replace(
+            shown, bid=1 / shown.ask, ask=1 / shown.bid, first_bin=-last_bin - 1,
+            bid_depth_usd=shown.ask_depth_usd, ask_depth_usd=shown.bid_depth_usd,
+            imbalance=tuple(-x for x in shown.imbalance), buy_cost_bps=shown.sell_cost_bps,
+            sell_cost_bps=shown.buy_cost_bps, bids_usd=shown.asks_usd[::-1], asks_usd=shown.bids_usd[::-1],
+        )  # fmt: skip
+    return msgspec.structs.replace(part, **changes)
+
+
+def test_a_mirrored_market_has_a_mirrored_atlas():
+    one, other = MarketState(spec()), MarketState(spec())
+    names = one.atlas.scalar_names
+    # Crowded longs and crowded shorts have thresholds of their own, and so have what follows from them.
+    alike = [i for i, n in enumerate(names) if not n.startswith(("funding_extreme", "funding_asymmetry"))]
+    for step in steps(250, 3):
+        here, there = one.advance(step).page, other.advance(mirrored(step)).page
+        if here is None or there is None:
+            assert here is there
+            continue
+        np.testing.assert_allclose(there.channels[::-1], here.channels, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(there.scalars[::-1][:, alike], here.scalars[:, alike], rtol=1e-5, atol=1e-6)
+
+
+def test_steps_without_a_mark_leave_the_maps_standing_and_the_page_empty():
+    state = MarketState(spec())
+    walk = steps(120, 4)
+    for step in walk[:100]:
+        state.advance(step)
+    silent = [msgspec.structs.replace(step, venues={}) for step in walk[100:110]]
+    for step in silent:
+        frame = state.advance(step)
+        assert frame.page is None
+        assert np.isnan(frame.scalars).all()
+    assert state.advance(walk[110]).page is not None
+
+
+def crossed(part: VenueStep) -> VenueStep:
+    assert part.book is not None
+    return msgspec.structs.replace(part, book=msgspec.structs.replace(part.book, bid=part.book.ask * 2))
+
+
+def negative(part: VenueStep) -> VenueStep:
+    assert part.flow is not None
+    return msgspec.structs.replace(part, flow=PriceFlow(BIN_LOG, part.flow.first_bin, (-1.0,), (1.0,)))
+
+
+def falling(part: VenueStep) -> VenueStep:
+    return msgspec.structs.replace(part, mark=Candle(1.0, 0.5, 2.0, 1.0, part.mark.event_ns))
+
+
+@pytest.mark.parametrize("spoil", [crossed, negative, falling], ids=["a crossed book", "negative coins", "no candle"])
+def test_what_makes_no_sense_of_another_venue_is_left_out_and_flagged(spoil):
+    state, whole = MarketState(spec()), MarketState(spec())
+    for step in steps(60, 5):
+        bad = step
+        if "b" in step.venues and step.venues["b"].book is not None:
+            bad = msgspec.structs.replace(step, venues=step.venues | {"b": spoil(step.venues["b"])})
+        frame, sound = state.advance(bad), whole.advance(step)
+        assert bool(frame.degraded & Degraded.PART_LEFT_OUT) == (bad is not step)
+        assert not sound.degraded & Degraded.PART_LEFT_OUT
+        assert (frame.page is None) == (sound.page is None)
+
+
+def test_a_jump_of_open_interest_and_another_funding_interval_are_flagged_once():
+    state, flags = MarketState(spec()), []
+    for i, step in enumerate(steps(40, 6)):
+        part = step.venues["a"]
+        at = {"venue": "a", "symbol": "S", "event_ns": step.close_ns, "known_at_ns": step.close_ns}
+        stamp = OpenInterest(**at, open_interest_base=1e5 if i < 20 else 0.5e5)
+        rate = Funding(**at, funding_rate=1e-4, interval_hours=8.0 if i < 30 else 4.0)
+        changed = msgspec.structs.replace(part, open_interest=(stamp,), funding=(rate,), forecast=None)
+        frame = state.advance(msgspec.structs.replace(step, venues={"a": changed}))
+        flags.append(frame.degraded & (Degraded.OPEN_INTEREST_JUMPED | Degraded.FUNDING_INTERVAL_CHANGED))
+    assert flags[20] == Degraded.OPEN_INTEREST_JUMPED
+    assert flags[30] == Degraded.FUNDING_INTERVAL_CHANGED
+    assert not any(flags[:20] + flags[21:30] + flags[31:])
+
+
+@pytest.mark.parametrize("field", ["last", "mark"])
+def test_a_bad_candle_of_the_first_venue_is_refused_and_changes_nothing(field):
+    state = MarketState(spec())
+    walk = steps(52, 7)
+    for step in walk[:50]:
+        state.advance(step)
+    before = state.snapshot()
+    bad = msgspec.structs.replace(walk[50].venues["a"], **{field: Candle(1.0, 0.5, 2.0, 1.0, walk[50].close_ns)})
+    with pytest.raises(StepError, match="candle"):
+        state.advance(msgspec.structs.replace(walk[50], venues=walk[50].venues | {"a": bad}))
+    negative_volume = negative(walk[50].venues["a"])
+    with pytest.raises(StepError, match="taker flow"):
+        state.advance(msgspec.structs.replace(walk[50], venues=walk[50].venues | {"a": negative_volume}))
+    with pytest.raises(StepError, match="does not follow"):
+        state.advance(walk[49])
+    assert state.snapshot() == before
+    assert state.advance(walk[50]).page is not None
+
+
+def test_one_venue_by_itself_is_an_atlas_too():
+    state = MarketState(spec(("a",)))
+    for step in itertools.islice(history(8, ("a",)), 100):
+        frame = state.advance(step)
+    page = frame.page
+    assert page is not None
+    np.testing.assert_allclose(page.scene.venue_heat[0], page.scene.heat)
+    score = page.scalars[0, state.atlas.scalar_names.index("venue_divergence")]
+    assert math.isnan(score)
