@@ -277,7 +277,8 @@ class MarketState:
     def _row(self, price: np.ndarray, heat: np.ndarray, close_ns: int, page: Page | None) -> Scalars:
         stream = self.spec.market.liquidations
         limit = math.inf if stream is None or stream.stale_minutes is None else stream.stale_minutes * MINUTE_NS
-        clock = np.broadcast_to(clock_scalars(close_ns)[1], (2, len(CLOCK_NAMES)))
+        clock = np.empty((2, len(CLOCK_NAMES)))
+        clock[:] = clock_scalars(close_ns)[1]
         rows = [price, heat, self.flow.values(close_ns, limit), clock]
         rows += [] if page is None else [page.scalars]
         return np.concatenate(rows, axis=1).astype(np.float32)

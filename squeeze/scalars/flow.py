@@ -1,8 +1,10 @@
 """Named numbers of one step, per side, from the slow streams: liquidations, open interest, funding, and the clock."""
 
 import math
+from typing import no_type_check
 
 import numpy as np
+from numba import njit
 
 from squeeze.scalars.price import steps_in
 from squeeze.spec import FrameSpec
@@ -18,9 +20,9 @@ class FlowScalars:
     def __init__(self, spec: FrameSpec, step_seconds: int) -> None:
         self.spec = spec
         self.half_lives_ns = np.array(spec.liquidation_half_lives_minutes) * 60e9
-        self.oi_windows = [steps_in(m, step_seconds) for m in spec.open_interest_windows_minutes]
+        self._windows = np.array([steps_in(m, step_seconds) for m in spec.open_interest_windows_minutes])
         self.liquidated_usd = np.zeros((2, len(self.half_lives_ns)))
-        self.open_interest = np.full(max(self.oi_windows) + 1, math.nan)
+        self.open_interest = np.full(int(self._windows.max()) + 1, math.nan)
         self.numbers = np.full(5, math.nan)
         """Funding rate; event times (ns) of the newest funding, liquidation and open interest; when prints faded."""
         self.names = (
@@ -56,22 +58,43 @@ class FlowScalars:
 
     def values(self, close_ns: int, liquidation_limit_ns: float) -> np.ndarray:
         """(side, scalar) at a step's close; liquidations are NaN after `liquidation_limit_ns` of silence."""
-        out = np.full((2, len(self.names)), math.nan)
-        funding_rate, funding_ns, liquidation_ns, *_ = self.numbers
-        memories = len(self.half_lives_ns)
-        if close_ns - liquidation_ns <= liquidation_limit_ns:
-            own = np.log1p(self.liquidated_usd / self.spec.liquidation_scale_usd)
-            out[:, :memories] = own
-            out[:, memories : 2 * memories] = own[::-1]
-            out[:, 2 * memories] = math.log1p(max(close_ns - liquidation_ns, 0.0) / 60e9)
-        at = 2 * memories + 1
-        for window in self.oi_windows:
-            out[:, at] = np.log(self.open_interest[-1] / self.open_interest[-1 - window])
-            at += 1
-        out[:, at] = funding_rate * 1e4
-        out[1, at] *= -1
-        out[:, at + 1] = (close_ns - funding_ns) / 3600e9
+        out = np.empty((2, len(self.names)))
+        _flow_scalars(
+            self.liquidated_usd, self.open_interest, self.numbers, self._windows, self.spec.liquidation_scale_usd,
+            close_ns, liquidation_limit_ns, out,
+        )  # fmt: skip
         return out
+
+
+@njit(cache=True)
+@no_type_check
+def _flow_scalars(
+    liquidated_usd: np.ndarray,
+    open_interest: np.ndarray,
+    numbers: np.ndarray,
+    windows: np.ndarray,
+    scale_usd: float,
+    close_ns: int,
+    limit_ns: float,
+    out: np.ndarray,
+) -> None:
+    """Fill `out` (side, scalar) in the order of `FlowScalars.names`."""
+    funding_rate, funding_ns, liquidation_ns = numbers[0], numbers[1], numbers[2]
+    memories = liquidated_usd.shape[1]
+    is_recorded = close_ns - liquidation_ns <= limit_ns
+    newest = open_interest[open_interest.size - 1]
+    for side in range(2):
+        for memory in range(memories):
+            for other in range(2):
+                usd = liquidated_usd[1 - side if other else side, memory]
+                out[side, other * memories + memory] = math.log1p(usd / scale_usd) if is_recorded else np.nan
+        at = 2 * memories
+        out[side, at] = math.log1p(max(close_ns - liquidation_ns, 0.0) / 60e9) if is_recorded else np.nan
+        for window in windows:
+            at += 1
+            out[side, at] = math.log(newest / open_interest[open_interest.size - 1 - window])
+        out[side, at + 1] = funding_rate * (1e4 if side == 0 else -1e4)
+        out[side, at + 2] = (close_ns - funding_ns) / 3600e9
 
 
 def clock_scalars(close_ns: int) -> tuple[tuple[str, ...], np.ndarray]:

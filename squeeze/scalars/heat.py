@@ -52,8 +52,8 @@ class HeatScalars:
         self.bin_log = bin_log
         self.distances = np.array(spec.mass_distances_log)
         self.reach_bins = round(spec.zone_reach_log / bin_log)
-        self.decays = 0.5 ** (step_seconds / 60 / np.array(spec.swept_half_lives_minutes))
-        self.swept_share = np.zeros((2, len(self.decays)))
+        self._fresh = 1 - 0.5 ** (step_seconds / 60 / np.array(spec.swept_half_lives_minutes))
+        self.swept_share = np.zeros((2, len(self._fresh)))
         memories = [f"{m:g}m" for m in spec.swept_half_lives_minutes]
         self.names = (
             *(f"mass_within_{100 * d:g}pct" for d in spec.mass_distances_log),
@@ -74,36 +74,52 @@ class HeatScalars:
 
     def sweep(self, share: np.ndarray) -> None:
         """Remember one step's swept share of open interest, per side."""
-        self.swept_share = self.swept_share * self.decays + share[:, None] * (1 - self.decays)
+        for side in range(2):  # two short rows: one expression over both takes twice as long
+            self.swept_share[side] += (share[side] - self.swept_share[side]) * self._fresh
 
     def values(self, share: np.ndarray, zones: list[Zone], sigma: float, velocity: np.ndarray) -> np.ndarray:
         """(side, scalar) from the map by bins outward from the mark, its zones, and the velocity toward danger."""
-        out = np.full((2, len(self.names)), math.nan)
-        reach = len(self.distances) + 3
-        _reach(share, self.bin_log, sigma, self.distances, out)
-        out[:, reach + 1] = out[::-1, reach]
-        out[:, reach + 2] = out[:, reach] - out[:, reach + 1]
-        at, memories = reach + 3, len(self.decays)
-        swept = np.log(self.swept_share + 0.1 * TINY_SHARE)
-        out[:, at : at + memories] = swept
-        out[:, at + memories : at + 2 * memories] = swept[::-1]
-        at += 2 * memories
-        for side in range(2):
-            ahead = [z for z in zones if z.side == side]
-            out[side, at] = len(ahead)
-            if ahead:
-                out[side, at + 1 :] = _nearest(ahead[0], sigma, velocity[side])
+        nearest = np.full((2, 6), math.nan)
+        nearest[:, 0] = 0.0
+        for zone in reversed(zones):  # each side's nearest comes last
+            row = nearest[zone.side]
+            row[0] += 1.0
+            row[1:] = zone.near_log, zone.mass_share, zone.width_log, zone.age_days, velocity[zone.side]
+        out = np.empty((2, len(self.names)))
+        _heat_scalars(share, self.bin_log, sigma, self.distances, self.swept_share, nearest, out)
         return out
 
 
-def _nearest(zone: Zone, sigma: float, velocity: float) -> tuple[float, ...]:
-    """`zone_distance` to `zone_minutes` of the nearest zone; four hours stand for 'not approaching'."""
-    minutes = zone.near_log / velocity if velocity > 0 else math.inf
-    return (
-        zone.near_log,
-        zone.near_log / sigma,
-        math.log(zone.mass_share + TINY_SHARE),
-        math.log(zone.mass_share / (1e4 * zone.width_log) + TINY_SHARE),
-        zone.age_days,
-        math.log1p(min(minutes, 240.0)),
-    )
+@njit(cache=True)
+@no_type_check
+def _heat_scalars(
+    share: np.ndarray,
+    bin_log: float,
+    sigma: float,
+    distances: np.ndarray,
+    swept_share: np.ndarray,
+    nearest: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Fill `out` (side, scalar); `nearest` (side, ...) has the number of zones and five numbers of the nearest."""
+    reach, memories = distances.size + 3, swept_share.shape[1]
+    _reach(share, bin_log, sigma, distances, out)
+    for side in range(2):
+        row, other = out[side], out[1 - side]
+        row[reach + 1] = other[reach]
+        row[reach + 2] = row[reach] - other[reach]
+        at = reach + 3
+        for memory in range(memories):
+            row[at + memory] = math.log(swept_share[side, memory] + 0.1 * TINY_SHARE)
+            row[at + memories + memory] = math.log(swept_share[1 - side, memory] + 0.1 * TINY_SHARE)
+        at += 2 * memories
+        near, mass, width, age, velocity = nearest[side, 1:]
+        row[at] = nearest[side, 0]
+        row[at + 1] = near
+        row[at + 2] = near / sigma
+        row[at + 3] = math.log(mass + TINY_SHARE)
+        row[at + 4] = math.log(mass / (1e4 * width) + TINY_SHARE)
+        row[at + 5] = age
+        # Four hours stand for 'not approaching'; NaN where there is no zone.
+        minutes = 240.0 if velocity <= 0 else min(near / velocity, 240.0)
+        row[at + 6] = math.log1p(minutes) if near == near else np.nan

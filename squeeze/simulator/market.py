@@ -1,4 +1,4 @@
-"""The simulated perpetual: its spec, what a run of it yields, and the run itself.
+"""The simulated perpetual: what a run of it yields, and the run itself; `spec` says what it is made of.
 
 The default spec is calibrated so that **1,000,000 USD** is a sensible threshold. Sixty days, seeds 0 to 5, from
 `python -c "from squeeze.simulator import *; print(facts(simulate(SimulatorSpec(), 0)))"`:
@@ -17,128 +17,74 @@ The default spec is calibrated so that **1,000,000 USD** is a sensible threshold
 Positions matter, not volatility alone. Logistic regressions on log trailing volatility (15, 60, 240, 1440 minutes),
 fitted on days 2-30 and scored on days 32-60, six seeds by two sides (scikit-learn, in a script that is not kept),
 reach a mean AUC of .756 (.65-.82) for the 60-minute event; the log of `at_risk_usd` added, .862 (.81-.91), better in
-all twelve. For the 15-minute event: .810 and .952. A run takes 1-2 s on one core, after 11 s of compilation the first
-time.
+all twelve. For the 15-minute event: .810 and .952. `facts` keeps such a baseline, and bands for all of it.
+
+Ninety days take 2.2 s of one core, with every switch, three venues and `detail` 6.6 s and 1 GB at most; the first run
+compiles for 40 s before.
 """
 
-import math
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 
+import msgspec
 import numpy as np
 from jaxtyping import Float, Int64
 
 from squeeze.market.events import HOUR_NS, MINUTE_NS
-from squeeze.simulator.kernel import Rules, outside_world, run_market
-from squeeze.spec import Strict, require
+from squeeze.simulator.kernel import (
+    RECENT_MINUTES,
+    Dice,
+    Played,
+    Rules,
+    Venues,
+    WallBook,
+    first_book,
+    first_state,
+    run_market,
+)
+from squeeze.simulator.outside import CALM, Climate, Outside, outside_world
+from squeeze.simulator.rules import climate_of, rules_of, venues_of
+from squeeze.simulator.spec import SimulatorSpec
 
 FUNDING_HOURS = 8
+WALLS = 8
+"""So many walls stand at once, at most."""
 
 
-class SimulatorSpec(Strict, frozen=True, kw_only=True):
-    """One simulated contract; the defaults resemble a mid-sized BTC perpetual."""
+@dataclass(frozen=True)
+class VenueRecord:
+    """What one venue would show; arrays as in `SimulatedMarket`."""
 
-    symbol: str = "SIMUSDT"
-    """Name the recording is filed under."""
-    venue: str = "simulated"
-    """Venue the recording is filed under."""
-    start: str = "2025-01-01"
-    """UTC day the recording starts on."""
-    days: int = 60
-    """Length of the recording."""
-    warm_up_days: int = 5
-    """Days played before it and thrown away, so that entries are spread as in an old market."""
-    substeps: int = 6
-    """Moves of the price within a minute; margin is enforced at each."""
-    price: float = 60_000.0
-    """Quote currency per base coin when the warm-up starts."""
-    daily_volatility: float = 0.014
-    """Median standard deviation of a day's log return from outside the market; bursts and cascades add to it."""
-    slow_volatility_sd: float = 0.45
-    """Standard deviation of the slow part of log volatility."""
-    slow_volatility_half_life_hours: float = 24.0
-    fast_volatility_sd: float = 0.50
-    """Standard deviation of the fast part of log volatility."""
-    fast_volatility_half_life_hours: float = 1.5
-    jumps_per_day: float = 6.0
-    """Outside jumps, up and down alike; more of them when volatility is high."""
-    jump_sigmas: float = 10.0
-    """Standard deviation of a jump, in standard deviations of one sub-step."""
-    positions: int = 4_000
-    """Agents per side at the start."""
-    open_interest_sd: float = 0.25
-    """Standard deviation of the log open interest that agents want."""
-    open_interest_half_life_hours: float = 18.0
-    crowd_half_life_hours: float = 12.0
-    """How long one side stays the more eager one; the eager side takes liquidity and more leverage."""
-    notional_min_usd: float = 18_000.0
-    """Smallest position."""
-    notional_max_usd: float = 600_000.0
-    """Largest position: well under any sensible threshold, so that an event is a cascade and not one position."""
-    notional_tail: float = 1.1
-    """Pareto exponent of position sizes."""
-    taker_leverage: float = 12.0
-    """Median effective leverage of those who open as takers."""
-    maker_leverage: float = 5.0
-    """Median effective leverage of those who open as makers."""
-    leverage_log_sd: float = 0.75
-    """Standard deviation of log leverage around either median."""
-    leverage_min: float = 1.5
-    leverage_max: float = 110.0
-    maintenance: float = 0.0045
-    """Maintenance margin with the close fee, as a fraction of notional."""
-    closes_per_day: float = 0.8
-    """Hazard of a voluntary close at leverage 10; it grows with leverage and with volatility."""
-    depth_usd: float = 30e6
-    """A forced order of this size moves a full book by 1 % at median volatility."""
-    depth_thinning: float = 0.7
-    """The book's depth falls with volatility to this power."""
-    refill_half_life_minutes: float = 3.0
-    """How fast the book recovers from what forced orders took."""
-    bargain: float = 0.01
-    """Log price that forced orders must have moved for the book to be twice as deep: bargain hunters end a cascade."""
-    permanent_impact: float = 0.35
-    """Share of a forced move that stays."""
-    impact_half_life_minutes: float = 6.0
-    """How fast the rest fades."""
-    mark_half_life_seconds: float = 30.0
-    """The mark is the index plus the basis of last over index, smoothed with this half-life."""
-    noise_turnover_per_day: float = 3.0
-    """Volume that changes nobody's position for long, in units of the starting open interest."""
-    premium_bps: float = 3.0
-    """Basis, in basis points, when the crowd is one standard deviation long."""
-    interest_rate: float = 0.0001
-    """Funding's interest part per eight hours."""
+    name: str
+    last: Float[np.ndarray, "minute ohlc"]
+    mark: Float[np.ndarray, "minute ohlc"]
+    volume_base: Float[np.ndarray, " minute"]
+    taker_buy_base: Float[np.ndarray, " minute"]
+    open_interest_base: Float[np.ndarray, " minute"]
+    lots: Int64[np.ndarray, "minute holder"]
+    """Held at the close by longs, by shorts and by the market maker: long + maker = short."""
+    premium: Float[np.ndarray, " minute"]
+    """Mean of the last price over the index, less one."""
 
-    def __post_init__(self) -> None:
-        date.fromisoformat(self.start)
-        require(self.days >= 1 and self.warm_up_days >= 0, "days must be positive and warm_up_days not negative")
-        require(1 <= self.substeps <= 60, "substeps lies between 1 and 60")
-        require(self.positions >= 10, "positions must be at least 10")
-        require(
-            1 < self.leverage_min < self.leverage_max, "leverages exceed 1 and rise from leverage_min to leverage_max"
-        )
-        require(0 <= self.maintenance < 0.9 / self.leverage_max, "maintenance must be below 0.9 / leverage_max")
-        require(0 < self.notional_min_usd < self.notional_max_usd, "notionals must be positive and rise")
-        require(0 <= self.permanent_impact <= 1, "permanent_impact is a share")
-        positive = (
-            "price",
-            "daily_volatility",
-            "notional_tail",
-            "taker_leverage",
-            "maker_leverage",
-            "closes_per_day",
-            "depth_usd",
-        )
-        for name in (*positive, *(field for field in self.__struct_fields__ if "half_life" in field)):
-            require(0 < getattr(self, name) < math.inf, f"{name} must be positive and finite")
-        for name in ("slow_volatility_sd", "fast_volatility_sd", "jumps_per_day", "jump_sigmas", "open_interest_sd"):
-            require(0 <= getattr(self, name) < math.inf, f"{name} must not be negative")
+
+@dataclass(frozen=True)
+class Detail:
+    """What the kernel kept of a run with `detail`, in its own units; `truth`, `oracle` and `publish` read it."""
+
+    rules: Rules
+    venues: Venues
+    climate: Climate
+    outside: Outside
+    played: Played
+    first_step: int
+    """Sub-step of the outside world and of the ledger at which the recording starts."""
 
 
 @dataclass(frozen=True)
 class SimulatedMarket:
     """What a run recorded, and below it what only the simulator can know.
+
+    Amounts are those of all venues together, prices those of the first; `venues` holds each.
 
     Every contract has one long and one short: `long_lots + maker_lots == short_lots` in every minute, as integers. A
     liquidated position is taken over by the market maker (an insurance fund and its hedger in one), who lays it off in
@@ -147,6 +93,7 @@ class SimulatedMarket:
     """
 
     spec: SimulatorSpec
+    seed: int
     minute_ns: Int64[np.ndarray, " minute"]
     """UTC nanoseconds at which each minute opens."""
     last: Float[np.ndarray, "minute ohlc"]
@@ -176,6 +123,19 @@ class SimulatedMarket:
     """Held by the market maker: positive is long."""
     at_risk_usd: Float[np.ndarray, "minute side"]
     """USD whose liquidation price lies within one hour's trailing standard deviation of the mark, at the close."""
+    liquidation_venue: Int64[np.ndarray, " print"]
+    """Place in `venues`."""
+    liquidation_bankruptcy: Float[np.ndarray, " print"]
+    """Price at which the position's margin would have been gone."""
+    venues: tuple[VenueRecord, ...]
+    kept: Detail | None
+    """Of a run with `detail`."""
+
+    def detail(self) -> Detail:
+        """What was kept of the run; `ValueError` for one without `detail`."""
+        if self.kept is None:
+            raise ValueError("this needs a market simulated with detail=True")
+        return self.kept
 
     def liquidated_usd(self, window_minutes: int) -> Float[np.ndarray, "minute side"]:
         """USD liquidated per side from each minute's *open* over the window that follows: it looks ahead, as labels do.
@@ -192,106 +152,116 @@ class SimulatedMarket:
 
 
 def simulate(spec: SimulatorSpec, seed: int) -> SimulatedMarket:
-    """Play one market. The same spec and seed give the same arrays, byte for byte."""
-    outside_rng, agent_rng = (np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(2))
-    rules = rules_of(spec)
-    last, mark, volume, held, premium, at_risk, prints = run_market(agent_rng, rules, outside_world(outside_rng, rules))
+    """Play one market. The same spec and seed give the same arrays, byte for byte.
+
+    Where zones do not matter, or half, the market in which they do is played first, for its count of forced orders.
+    """
+    rules, climate = rules_of(spec), climate_of(spec)
+    steps = (rules.warm_up_minutes + rules.minutes) * rules.substeps
+    outside = outside_world(generators(seed)[0], climate, CALM, steps)
+    first_step = rules.warm_up_minutes * rules.substeps
+    if spec.zones != "matter":
+        orders = len(
+            play(rules_of(msgspec.structs.replace(spec, zones="matter", detail=False)), spec, seed, outside).prints
+        )
+        calm = outside.sigma[first_step:] / climate.sigma
+        rate = float(orders / 2.0 / (calm**rules.null_power).sum())
+        rules = rules._replace(null_rate=(1.0 - rules.real_share) * rate)
+    played = play(rules, spec, seed, outside)
+    return market_of(spec, seed, Detail(rules, venues_of(spec), climate, outside, played, first_step))
+
+
+def generators(seed: int) -> list[np.random.Generator]:
+    """For the outside world, the agents, whatever is off by default, and what is published."""
+    return [np.random.default_rng(child) for child in np.random.SeedSequence(seed).spawn(4)]
+
+
+def play(rules: Rules, spec: SimulatorSpec, seed: int, outside: Outside) -> Played:
+    """One run of the agents in an outside world."""
+    _, agents, extra, _ = generators(seed)
+    dice, venues = Dice(agents, extra), venues_of(spec)
+    book = first_book(dice, rules, venues)
+    expected = rules.wall_chance * len(outside.sigma)
+    walls = no_walls(len(venues.margin), int(2 * expected) + 100 if spec.walls else 1)
+    recent = np.repeat([[np.inf], [-np.inf]], RECENT_MINUTES, axis=1)
+    played: Played = run_market(dice, rules, venues, outside, book, first_state(rules, book), walls, recent)
+    return played
+
+
+def no_walls(venues: int, room: int) -> WallBook:
+    """None yet, and room for so many."""
+    return WallBook(np.zeros((WALLS, 6)), np.zeros((room, 9)), np.zeros(1, np.int64), np.zeros(venues))
+
+
+def market_of(spec: SimulatorSpec, seed: int, detail: Detail) -> SimulatedMarket:
+    """A run in everybody's units."""
+    rules, played, prints = detail.rules, detail.played, detail.played.prints
     start_ns = int(datetime.fromisoformat(spec.start).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
     minute_ns = start_ns + MINUTE_NS * np.arange(rules.minutes, dtype=np.int64)
-    first_step = rules.warm_up_minutes * rules.substeps
+    venues = venue_records(spec, detail)
     liquidation_mark = np.exp(prints[:, 3])
+    lots = np.sum([venue.lots for venue in venues], axis=0)
     return SimulatedMarket(
         spec=spec,
+        seed=seed,
         minute_ns=minute_ns,
-        last=np.exp(last),
-        mark=np.exp(mark),
-        volume_base=volume[:, 0],
-        taker_buy_base=volume[:, 1],
-        open_interest_base=held[:, :2].max(axis=1) * rules.lot_base,
+        last=venues[0].last,
+        mark=venues[0].mark,
+        volume_base=sum_of([venue.volume_base for venue in venues]),
+        taker_buy_base=sum_of([venue.taker_buy_base for venue in venues]),
+        open_interest_base=sum_of([venue.open_interest_base for venue in venues]),
         funding_ns=minute_ns[:: FUNDING_HOURS * 60] + FUNDING_HOURS * HOUR_NS,
-        funding_rate=funding_rates(premium, spec.interest_rate),
-        liquidation_ns=start_ns + ((prints[:, 0] - first_step) * (MINUTE_NS // rules.substeps)).astype(np.int64),
+        funding_rate=funding_rates(venues[0].premium, spec.interest_rate),
+        liquidation_ns=start_ns + ((prints[:, 0] - detail.first_step) * (MINUTE_NS // rules.substeps)).astype(np.int64),
         liquidation_side=prints[:, 1].astype(np.int64),
         liquidation_usd=prints[:, 2] * rules.lot_base * liquidation_mark,
         liquidation_mark=liquidation_mark,
         liquidation_price=np.exp(prints[:, 4]),
         liquidation_fill=np.exp(prints[:, 5]),
-        long_lots=held[:, 0],
-        short_lots=held[:, 1],
-        maker_lots=held[:, 2],
-        at_risk_usd=at_risk,
+        long_lots=lots[:, 0],
+        short_lots=lots[:, 1],
+        maker_lots=lots[:, 2],
+        at_risk_usd=played.at_risk,
+        liquidation_venue=prints[:, 6].astype(np.int64),
+        liquidation_bankruptcy=np.exp(prints[:, 7]),
+        venues=venues,
+        kept=detail if spec.detail else None,
     )
 
 
-def funding_rates(premium: Float[np.ndarray, " minute"], interest: float) -> Float[np.ndarray, " settlement"]:
-    """Rate of each eight hours: mean premium plus what pulls it to the interest rate, at most 5 basis points.
+def venue_records(spec: SimulatorSpec, detail: Detail) -> tuple[VenueRecord, ...]:
+    """A run, venue by venue."""
+    played = detail.played
+    return tuple(
+        VenueRecord(
+            name=venue.name,
+            last=np.exp(played.last[i]),
+            mark=np.exp(played.mark[i]),
+            volume_base=np.ascontiguousarray(played.volume[i, :, 0]),
+            taker_buy_base=np.ascontiguousarray(played.volume[i, :, 1]),
+            open_interest_base=played.held[i, :, :2].max(axis=1) * detail.rules.lot_base,
+            lots=played.held[i],
+            premium=played.premium[i],
+        )
+        for i, venue in enumerate(spec.all_venues())
+    )
+
+
+def sum_of(parts: list[np.ndarray]) -> np.ndarray:
+    """Sum over venues; of one, it itself."""
+    return parts[0] if len(parts) == 1 else np.sum(parts, axis=0)
+
+
+def funding_rates(
+    premium: Float[np.ndarray, " minute"], interest: float, hours: int = FUNDING_HOURS
+) -> Float[np.ndarray, " settlement"]:
+    """Rate of each interval: mean premium plus what pulls it to the interest rate, at most 5 basis points; both of
+    eight hours, so an interval of one hour has an eighth.
 
     Source: Binance, "Introduction to Binance Futures Funding Rates".
 
     >>> funding_rates(np.repeat([0.0, 0.001], 480), 0.0001).round(6).tolist()
     [0.0001, 0.0005]
     """
-    mean = premium.reshape(-1, FUNDING_HOURS * 60).mean(axis=1)
-    return np.asarray(mean + np.clip(interest - mean, -0.0005, 0.0005))
-
-
-def rules_of(spec: SimulatorSpec) -> Rules:
-    """The spec in the kernel's units."""
-    per_day = 1440 * spec.substeps
-    mean_notional = mean_pareto(spec.notional_min_usd, spec.notional_max_usd, spec.notional_tail)
-
-    def decay(half_life_minutes: float) -> float:
-        return float(0.5 ** (1.0 / (half_life_minutes * spec.substeps)))
-
-    rules = Rules(
-        minutes=1440 * spec.days,
-        warm_up_minutes=1440 * spec.warm_up_days,
-        substeps=spec.substeps,
-        log_price=math.log(spec.price),
-        sigma=spec.daily_volatility / math.sqrt(per_day),
-        slow_sd=spec.slow_volatility_sd,
-        slow_decay=decay(60 * spec.slow_volatility_half_life_hours),
-        fast_sd=spec.fast_volatility_sd,
-        fast_decay=decay(60 * spec.fast_volatility_half_life_hours),
-        jump_chance=spec.jumps_per_day / per_day,
-        jump_sigmas=spec.jump_sigmas,
-        bias_decay=decay(60 * spec.crowd_half_life_hours),
-        trend_decay=decay(240.0),
-        basis_per_bias=spec.premium_bps * 1e-4,
-        lot_base=0.001,
-        positions=spec.positions,
-        notional_min=spec.notional_min_usd,
-        notional_max=spec.notional_max_usd,
-        notional_tail=spec.notional_tail,
-        target_sd=spec.open_interest_sd,
-        target_decay=decay(60 * spec.open_interest_half_life_hours),
-        net_chance=6.0 / per_day,
-        close_chance=spec.closes_per_day / per_day,
-        taker_log_leverage=math.log(spec.taker_leverage),
-        maker_log_leverage=math.log(spec.maker_leverage),
-        leverage_sd=spec.leverage_log_sd,
-        leverage_min=spec.leverage_min,
-        leverage_max=spec.leverage_max,
-        maintenance=spec.maintenance,
-        depth_usd=spec.depth_usd,
-        thinning=spec.depth_thinning,
-        bargain=spec.bargain,
-        permanent=spec.permanent_impact,
-        impact_decay=decay(spec.impact_half_life_minutes),
-        refill_decay=decay(spec.refill_half_life_minutes),
-        mark_rate=1.0 - decay(spec.mark_half_life_seconds / 60),
-        noise_usd=spec.noise_turnover_per_day * spec.positions * mean_notional / per_day,
-    )
-    # A whole number where the kernel expects a fraction would have it compiled anew.
-    return Rules(*(kind(value) for kind, value in zip(Rules.__annotations__.values(), rules, strict=True)))
-
-
-def mean_pareto(low: float, high: float, tail: float) -> float:
-    """Mean of a Pareto variable from `low`, cut at `high`: what exceeds it counts as `high`.
-
-    >>> round(mean_pareto(1.0, 1e9, 2.0), 6)
-    2.0
-    """
-    if tail == 1.0:
-        return low * (1.0 + math.log(high / low))
-    return low * (1.0 + float((high / low) ** (1.0 - tail) - 1.0) / (1.0 - tail))
+    mean = premium.reshape(-1, hours * 60).mean(axis=1)
+    return np.asarray(mean + np.clip(interest - mean, -0.0005, 0.0005)) * (hours / 8)

@@ -1,1 +1,1 @@
-"""From a map to zones: runs of bins that hold unusually much (following them over time comes later)."""
+"""From a map to zones, runs of bins that hold unusually much, and zones and walls followed over time."""
