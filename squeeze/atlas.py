@@ -26,7 +26,7 @@ from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.patterns.catalogue import Patterns
 from squeeze.patterns.moment import Moment
 from squeeze.patterns.pattern import Finding
-from squeeze.patterns.scene import AREA_HIGH, AREA_LOW, CONTROL, HIGH, LOW, NODE, VENUE, Scene
+from squeeze.patterns.scene import AREA_HIGH, AREA_LOW, CONTROL, HIGH, LOW, NODE, VENUE, Scene, copied
 from squeeze.spec import Spec
 from squeeze.venue_maps import VenueMaps, sound
 from squeeze.zones.track import ZoneTracker
@@ -120,7 +120,7 @@ class Atlas:
             np.concatenate(channels, axis=1).astype(np.float32),
             np.concatenate([*scalars, self.patterns.scalars()], axis=1),
             self.scene,
-            self.patterns.found.copy(),
+            copied(self.patterns.found),
         )
 
     def _scene(self, step: Step, parts: dict[str, VenueStep], mark: Candle) -> Scene:
@@ -143,11 +143,11 @@ class Atlas:
         first = self.venues[0]
         self._look_for_nodes(step.close_ns)
         return Scene(
-            now=now.copy(),
+            now=copied(now),
             zones=zones,
             ended=ended,
             walls=walls,
-            nodes=self.nodes[: int(self.clock[1])].copy(),
+            nodes=copied(self.nodes[: int(self.clock[1])]),
             venues=self._tell_venues(parts),
             heat=heat,
             venue_heat=shares,

@@ -193,18 +193,24 @@ def test_a_poorer_spec_says_so_in_every_frame(spec, flag):
 
 
 def test_a_map_that_outgrew_open_interest_says_so_in_that_frame():
-    state, _ = ran(40)
-    at = {"venue": "v", "symbol": "S"}
+    believing = msgspec.structs.replace(SPEC, map=msgspec.structs.replace(SPEC.map, jump_share=None))
+    assert flags_at_a_collapse(believing) == [Degraded.NONE, Degraded.OPEN_INTEREST_RESCALED]
 
-    def stamp(minute, coins):
+
+def test_open_interest_that_jumps_is_counted_otherwise_and_said_so_in_that_frame():
+    assert flags_at_a_collapse(SPEC) == [Degraded.NONE, Degraded.OPEN_INTEREST_JUMPED]
+
+
+def flags_at_a_collapse(spec: Spec) -> list[Degraded]:
+    """What is said of the map in two minutes with open interest of 50,000 and then 10 coins."""
+    state, _ = ran(40, spec)
+    flags = []
+    for minute, coins in ((41, 5e4), (42, 10.0)):
         now = START + minute * MINUTE_NS
-        return (OpenInterest(**at, event_ns=now, known_at_ns=now, open_interest_base=coins),)
-
-    flags = [
-        Degraded.OPEN_INTEREST_RESCALED in state.advance(step(minute, open_interest=stamp(minute, coins))).degraded
-        for minute, coins in ((41, 5e4), (42, 10.0))
-    ]
-    assert flags == [False, True]
+        stamp = OpenInterest(venue="v", symbol="S", event_ns=now, known_at_ns=now, open_interest_base=coins)
+        frame = state.advance(step(minute, open_interest=(stamp,)))
+        flags.append(frame.degraded & (Degraded.OPEN_INTEREST_RESCALED | Degraded.OPEN_INTEREST_JUMPED))
+    return flags
 
 
 BAD_CANDLES = {

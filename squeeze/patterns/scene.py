@@ -164,3 +164,9 @@ class Scene(NamedTuple):
 def direction(side: int) -> float:
     """-1 down, +1 up: what a change of the price is multiplied by to be *toward* a side."""
     return -1.0 if side == 0 else 1.0
+
+
+def copied(records: np.ndarray) -> np.ndarray:
+    """A copy of contiguous records. As bytes: NumPy copies them field by field, 6 µs for twenty zones against 0.6."""
+    copy: np.ndarray = np.ndarray(records.shape, records.dtype, bytearray(records.tobytes()))
+    return copy

@@ -21,7 +21,7 @@ from squeeze.heatmaps.order_book import OrderBookMap
 from squeeze.heatmaps.protocol import NOTHING, check_candle, has_hole, traded
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.patterns.pattern import thresholds_record
-from squeeze.patterns.scene import WALL
+from squeeze.patterns.scene import WALL, copied
 from squeeze.strict import require
 from squeeze.zones.wall_kernel import BUCKETS, FAULTS, HELD, PULL, PULLS, advance
 from squeeze.zones.wall_spec import WallSpec as WallSpec
@@ -103,7 +103,7 @@ class WallTracker:
         )  # fmt: skip
         if count < 0:
             raise StepError(FAULTS[-count].format(close_ns=close_ns, closed_ns=int(self.clock[0])))
-        return self._out[:count].copy()
+        return copied(self._out[:count])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole state, as it is; records as bytes."""
