@@ -139,25 +139,6 @@ def _info(args: Arguments) -> None:
         print(f"{name:>10}  {text}")
 
 
-def _simulate_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="where the recording is written")
-    parser.add_argument("--days", type=int, default=60)
-    parser.add_argument("--seed", type=int, default=0)
-
-
-def _simulate(args: Arguments) -> None:
-    from squeeze.simulator import SimulatorSpec, simulate, write_recording
-
-    with telling() as tell:
-        tell(f"simulating {args.days} days")
-        try:
-            spec = SimulatorSpec(days=args.days)
-        except ValueError as error:
-            raise ConfigError(f"simulate: {error}") from None
-        mapping = write_recording(simulate(spec, args.seed), args.folder)
-    show(args, [{"mapping": str(mapping), "days": args.days, "seed": args.seed}])
-
-
 SHOWN_SCORES = ("ap", "auc", "brier_skill", "slope")
 """What `info` shows of a card's scores; `--json` gives all."""
 
@@ -167,12 +148,6 @@ VERBS = {
         "squeeze import configs/import/btc-2026.yaml --data DATA",
         _import_arguments,
         _import,
-    ),
-    "simulate": Verb(
-        "record a simulated market, with its mapping",
-        "squeeze simulate out/simulated --days 60",
-        _simulate_arguments,
-        _simulate,
     ),
     "replay": Verb(
         "stored events through the live path, messages to stdout",
@@ -290,9 +265,10 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     from squeeze.market.verbs import MARKET_VERBS  # which needs this module whole
+    from squeeze.tools.simulate import SIMULATE
     from squeeze.tools.verbs import TOOL_VERBS
 
-    found = VERBS | MARKET_VERBS | TOOL_VERBS
+    found = VERBS | MARKET_VERBS | {"simulate": SIMULATE} | TOOL_VERBS
     for entry in entry_points(group="squeeze.verbs"):
         found[entry.name] = entry.load()
     for name, verb in found.items():

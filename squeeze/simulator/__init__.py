@@ -25,6 +25,7 @@ from squeeze.simulator.spec import (
     Thinning,
     VolatilityOnly,
     Walls,
+    three_exchanges,
 )
 
 __all__ = [
@@ -44,5 +45,6 @@ __all__ = [
     "market_events",
     "published",
     "simulate",
+    "three_exchanges",
     "write_recording",
 ]

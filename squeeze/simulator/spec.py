@@ -284,3 +284,23 @@ class SimulatorSpec(Strict, frozen=True, kw_only=True):
         """The venues, or the only one."""
         only = SimulatedVenue(name=self.venue, maintenance=self.maintenance, fee=0.0, open_interest_seconds=60)
         return self.venues or (only,)
+
+
+def three_exchanges(days: int, zones: Literal["matter", "do_not_matter", "mixed"] = "matter") -> SimulatorSpec:
+    """A market on three venues with all that a real one has: stops, cross margin, leavers, walls that flee.
+
+    Where zones do not matter nobody leaves because of them, and every wall means it.
+    """
+    matters = zones != "do_not_matter"
+    return SimulatorSpec(
+        days=days,
+        start="2025-03-01",  # since then Bybit publishes every liquidation
+        zones=zones,
+        venues=(BYBIT, OKX, BINANCE),
+        venue_basis_bps=1.0,
+        cross=CrossMargin(),
+        stops=Stops(),
+        thinning=Thinning() if matters else None,
+        walls=Walls() if matters else Walls(genuine_share=1.0),
+        detail=True,
+    )
