@@ -3,7 +3,8 @@
 The twin (`tests/naive.py`) is written to be obvious, not fast: it walks 20,000 bins where the map keeps to what was
 touched, so the ratio says what all of that earns and not what numba alone does. Every figure is taken after warm-up
 calls, on one thread; a p99 is over single calls. With `--model FILE` the model's step and the whole chain are measured
-too. `feeds` measures how frames become events, books and steps.
+too. `feeds` measures how frames become events, books and steps;
+`maps` the map's kernel and whole frames.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from squeeze.market.steps import Step
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.spec import FrameSpec, LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 from squeeze.state import MarketState
-from tests.benchmarks import feeds
+from tests.benchmarks import feeds, maps
 from tests.naive import NaiveMap
 
 START_NS = 20_000 * 24 * HOUR_NS
@@ -241,6 +242,8 @@ def main() -> None:
     if args.model:
         results |= bench_model(args.model, args.calls, 2000)
     print(table(results))
+    results["maps"] = maps.bench_maps(args.calls)
+    print(maps.table(results["maps"]))
     results["feeds"] = feeds.bench_feeds()
     print(feeds.table(results["feeds"]))
     if args.json:
