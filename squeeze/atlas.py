@@ -10,10 +10,11 @@ crossed book, amounts that are none) is left out of the step and flagged; the ma
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, no_type_check
 
 import msgspec
 import numpy as np
+from numba import njit
 
 from squeeze.errors import StepError
 from squeeze.heatmaps.funding import PREDICTED, SETTLED, FundingMap
@@ -124,20 +125,16 @@ class Atlas:
         )
 
     def _scene(self, step: Step, parts: dict[str, VenueStep], mark: Candle) -> Scene:
-        coins, born, shares = self._heat(mark.close)
-        open_interest = np.array([venue.open_interest_base for venue in self.venues])
-        total = float(np.nansum(open_interest))
+        heat, born, shares, open_interest = self._heat(mark.close)
+        total = float(open_interest[-1])
         now = self.moment.step(mark, open_interest[0], step.close_ns, step.length_ns)
-        now["open_interest_base"] = total if total > 0 else math.nan
+        now["open_interest_base"] = total
         now["open_interest_usd"] = now["open_interest_base"] * mark.close
         self._tell_ages(now, step.close_ns)
         self._tell_funding(now)
-        heat = coins / total if total > 0 else np.full_like(coins, math.nan)
-        zones, ended = self.tracker.step(
-            heat, born / total if total > 0 else born, mark.close, mark.low, mark.high, total, step.close_ns
-        )
+        zones, ended = self.tracker.step(heat, born, mark.close, mark.low, mark.high, total, step.close_ns)
         mark_bin = int(now["mark_bin"][0])
-        books = np.stack([venue.book_outward(mark_bin, self.bins) for venue in self.venues])
+        books = [venue.book_outward(mark_bin, self.bins) for venue in self.venues]
         shown = [resting(venue.book, parts[venue.name]) for venue in self.venues]
         walls = self.walls.step(shown, mark, step.close_ns, step.length_ns)
         first = self.venues[0]
@@ -156,17 +153,20 @@ class Atlas:
             book=_sum_known(books),
         )
 
-    def _heat(self, mark: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Prior-weighted coins, the same times birth, and each venue's share of its own open interest, outward."""
-        coins, born = np.zeros((2, self.bins)), np.zeros((2, self.bins))
-        shares = np.full((len(self.venues), 2, self.bins), math.nan)
+    def _heat(self, mark: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """All venues' map as shares of their open interest, the same times birth, each venue's share of its own, all
+        outward; and open interest by venue, with the sum at the end: NaN where it is not known.
+        """
+        venues = len(self.venues)
+        coins, births = np.zeros((venues, 2, self.bins)), np.zeros((venues, 2, self.bins))
+        open_interest = np.full(venues + 1, math.nan)
         for i, venue in enumerate(self.venues):
-            if venue.open_interest_base > 0:
-                mass, birth = venue.liquidation.profile(mark, self.bins)
-                coins += mass
-                born += birth
-                shares[i] = mass / venue.open_interest_base
-        return coins, born, shares
+            open_interest[i] = venue.open_interest_base
+            if open_interest[i] > 0:
+                coins[i], births[i] = venue.liquidation.profile(mark, self.bins)
+        heat, born = np.empty((2, self.bins)), np.empty((2, self.bins))
+        _share(coins, births, open_interest, heat, born)
+        return heat, born, coins, open_interest
 
     def _tell_ages(self, now: np.ndarray, close_ns: int) -> None:
         first = self.venues[0]
@@ -175,23 +175,15 @@ class Atlas:
         now["book_age_ns"] = min(min(venue.book.age_ns, LONG_AGO_NS) for venue in self.venues)
 
     def _tell_funding(self, now: np.ndarray) -> None:
-        kind = PREDICTED if np.isfinite(self.funding.current(PREDICTED)).any() else SETTLED
-        plain, weighted = self.funding.mean(kind)
-        rates = self.funding.current(kind)
-        rates = rates[np.isfinite(rates)]
-        now["funding_8h"] = plain if math.isnan(weighted) else weighted
-        now["funding_low_8h"] = rates.min() if rates.size else math.nan
-        now["funding_high_8h"] = rates.max() if rates.size else math.nan
-        scores = self.funding.z_score(kind)
-        known = scores[np.isfinite(scores)]
-        now["funding_z"] = known.mean() if known.size else math.nan
-        minutes = self.funding.minutes_to_settlement()
-        minutes = minutes[np.isfinite(minutes)]
-        now["minutes_to_settlement"] = minutes.min() if minutes.size else math.nan
+        told = self.funding.summary(PREDICTED)
+        if math.isnan(told[0]):  # no venue's forecast is believed
+            told = self.funding.summary(SETTLED)
+        now["funding_8h"], now["funding_low_8h"], now["funding_high_8h"] = told[:3]
+        now["funding_z"], now["minutes_to_settlement"] = told[3:]
 
     def _tell_venues(self, parts: dict[str, VenueStep]) -> np.ndarray:
         out = np.zeros(len(self.venues), VENUE)
-        settled, predicted = self.funding.current(SETTLED), self.funding.current(PREDICTED)
+        settled, predicted = self.funding.rates().tolist()
         for i, venue in enumerate(self.venues):
             long_usd, short_usd, complete = venue.liquidated(parts[venue.name])
             out[i] = venue.open_interest_base, settled[i], predicted[i], long_usd, short_usd, complete
@@ -231,7 +223,41 @@ class Atlas:
         return arrays
 
 
-def _sum_known(amounts: np.ndarray) -> np.ndarray:
-    """Over the first axis, of what is known; NaN where nothing is."""
-    known = np.isfinite(amounts)
-    return np.where(known.any(axis=0), np.where(known, amounts, 0.0).sum(axis=0), math.nan)
+@njit(cache=True)
+@no_type_check
+def _share(
+    coins: np.ndarray, births: np.ndarray, open_interest: np.ndarray, heat: np.ndarray, born: np.ndarray
+) -> None:
+    """Sum the venues of known open interest into `heat` and `born`, and turn `coins` into each one's shares."""
+    venues = coins.shape[0]
+    total = 0.0
+    for venue in range(venues):
+        total += open_interest[venue] if open_interest[venue] > 0 else 0.0
+    open_interest[venues] = total if total > 0 else np.nan
+    heat[:], born[:] = 0.0, 0.0
+    for venue in range(venues):
+        own = open_interest[venue] if open_interest[venue] > 0 else np.nan
+        for side in range(2):
+            for i in range(heat.shape[1]):
+                heat[side, i] += coins[venue, side, i]
+                born[side, i] += births[venue, side, i]
+                coins[venue, side, i] /= own
+    heat /= open_interest[venues]
+    born /= open_interest[venues]
+
+
+def _sum_known(amounts: list[np.ndarray]) -> np.ndarray:
+    """Of what is known; NaN where nothing is."""
+    out = amounts[0].copy()
+    for other in amounts[1:]:
+        _add_known(out, other)
+    return out
+
+
+@njit(cache=True)
+@no_type_check
+def _add_known(out: np.ndarray, other: np.ndarray) -> None:
+    for side in range(out.shape[0]):
+        for i in range(out.shape[1]):
+            if other[side, i] == other[side, i]:
+                out[side, i] = other[side, i] if np.isnan(out[side, i]) else out[side, i] + other[side, i]

@@ -117,6 +117,7 @@ class MarketState:
         self._distances_log = distances_log(spec, market.bars.venue)
         self.map = LiquidationMap(spec.map, self._distances_log)
         self.bars = TrailingBars(self.price.capacity)
+        self._velocity = self.price.names.index("approach_velocity")
         self.closed_ns = 0
         self.started_ns = 0
         """When the map began to fill; 0 before the first bar."""
@@ -238,13 +239,14 @@ class MarketState:
         share = mass / open_interest
         found = zones(share, born / open_interest, step.close_ns / DAY_NS, self.spec.map.bin_log, spec)
         price = self.price.values(bars)
-        velocity = price[:, self.price.names.index("approach_velocity")]
+        velocity = price[:, self._velocity]
         heat = self.heat.values(share, found, sigma, velocity)
         page = None if self.atlas is None else self.atlas.page(mark.close, width, spec.price_bins)
         scalars = self._row(price, heat, step.close_ns, page)
         unhealthy = self._unhealthy(step.close_ns)
         volume_base = step.venue(self.spec.market.bars.venue).volume_base
-        if not (np.isfinite(channels).all() and np.isfinite(price).all()) or math.isnan(volume_base):
+        # One sum instead of a question for each: it is finite only if all of them are.
+        if not math.isfinite(channels.sum() + price.sum() + volume_base):
             unhealthy |= Unhealthy.NOT_FINITE
         return Frame(
             step.symbol, step.close_ns, mark, channels, scalars, width, swept_share, tuple(found), degraded, unhealthy,

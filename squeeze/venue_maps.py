@@ -10,7 +10,7 @@ from squeeze.atlas_spec import AtlasSpec
 from squeeze.errors import StepError
 from squeeze.heatmaps.flow import FlowMap
 from squeeze.heatmaps.liquidation import LiquidationMap
-from squeeze.heatmaps.open_interest import OPENED, OpenInterestMap
+from squeeze.heatmaps.open_interest import OpenInterestMap
 from squeeze.heatmaps.order_book import OrderBookMap, check_book
 from squeeze.heatmaps.protocol import HeatMap, check_candle, traded
 from squeeze.heatmaps.volume_profile import VolumeProfile
@@ -109,19 +109,11 @@ class VenueMaps:
 
     def volume_outward(self, mark_bin: int, bins: int) -> np.ndarray:
         """(side, bin): coins traded in the volume profile's first window; NaN where not recorded."""
-        profile = self.volume
-        if not profile.coverage[0] > 0:
-            return np.full((2, bins), math.nan)
-        return profile.window.whole_bins(profile.rolling.total[0, [0, 0]], mark_bin, bins)
+        return self.volume.whole_bins(0, mark_bin, bins)
 
     def interest_outward(self, mark_bin: int, bins: int) -> np.ndarray:
         """(side, bin): coins of open interest opened in the second window; NaN where not recorded."""
-        interest = self.interest
-        window = min(1, len(interest.rolling.windows_ns) - 1)
-        if not interest.rolling.coverage()[window] > 0:
-            return np.full((2, bins), math.nan)
-        rows = interest.rolling.total[window, [OPENED, OPENED]] * interest.numbers[2]
-        return interest.window.whole_bins(rows, mark_bin, bins)
+        return self.interest.whole_bins(min(1, len(self.interest.rolling.windows_ns) - 1), mark_bin, bins)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole state; without the liquidation map where that is the model's."""

@@ -35,6 +35,8 @@ VERBS = (
     "info",
     "demo",
     "real",
+    "diff",
+    "plot",
 )
 SET = ["--set", "pretrain.patience=1"]
 

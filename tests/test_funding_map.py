@@ -194,3 +194,51 @@ def test_the_view_is_what_each_side_pays_at_every_price():
 def test_a_settlement_from_the_future_is_put_in_the_newest_hour():
     heat = fed((1.0, one(settled(1 + 10 * MINUTE_NS / HOUR_NS, 1e-4, 8.0))))
     np.testing.assert_allclose(heat.matrix(SETTLED, 2)[0], [NAN, 1e-4])
+
+
+def reckoned_z(heat: FundingMap, kind: int) -> list[float]:
+    """Each venue's newest rate against all that the matrix holds, looked at anew."""
+    found = []
+    for rate, row in zip(heat.current(kind), heat.matrix(kind, heat.spec.z_hours), strict=True):
+        held = row[np.isfinite(row)]
+        known = held.size >= heat.spec.z_least and held.std() > 1e-12
+        found.append((rate - held.mean()) / held.std() if known else NAN)
+    return found
+
+
+def test_the_z_score_is_that_of_the_matrix_after_any_step():
+    """Steps shorter and longer than an hour, settlements that come late into hours past, venues that fall silent."""
+    rng, hour, seen = np.random.default_rng(5), 1.0, 0
+    heat = FundingMap(FundingSpec(venues=VENUES, hours=60, z_hours=24, z_least=3))
+    for _ in range(1500):
+        hour += rng.choice([0.1, 0.3, 1.0, 2.5, 40.0], p=[0.4, 0.3, 0.2, 0.09, 0.01])
+        parts = {}
+        for venue in VENUES:
+            late = settled(hour - rng.choice([0.0, 0.7, 5.0]), rng.normal(0, 1e-4), 8.0)
+            parts[venue] = VenueStep(
+                funding=(late,) if rng.random() < 0.3 else (),
+                forecast=forecast(hour, rng.normal(0, 1e-4), 8.0) if rng.random() < 0.6 else None,
+            )
+        heat.step(parts, MARK, START + round(hour * HOUR_NS))
+        for kind in (SETTLED, PREDICTED):
+            want = reckoned_z(heat, kind)
+            seen += int(np.isfinite(want).sum())
+            np.testing.assert_allclose(heat.z_score(kind), want, rtol=1e-9, atol=1e-12)
+    assert seen > 3000
+
+
+def test_the_summary_is_weighted_where_it_can_be_and_says_who_settles_next():
+    parts = {
+        "bybit": VenueStep(forecast=forecast(1, 1e-4, 8.0, settles=8.0), open_interest=(stamp(300.0, 1),)),
+        "okx": VenueStep(forecast=forecast(1, 5e-4, 8.0, settles=4.0), open_interest=(stamp(100.0, 1),)),
+        "binance": VenueStep(forecast=forecast(1, -3e-4, 8.0)),
+    }
+    heat = fed((2.0, parts))
+    np.testing.assert_allclose(heat.summary(PREDICTED), [2e-4, -3e-4, 5e-4, NAN, 120.0])
+    np.testing.assert_allclose(heat.summary(SETTLED), [NAN, NAN, NAN, NAN, 120.0])
+    without = {name: VenueStep(forecast=part.forecast) for name, part in parts.items()}
+    assert fed((2.0, without)).summary(PREDICTED)[0] == pytest.approx(1e-4), "plain where no open interest is known"
+    np.testing.assert_allclose(fed((2.0, {})).summary(PREDICTED), [NAN] * 5)
+    rates = (1e-4, 2e-4, 6e-4)
+    steps = [(n, {v: VenueStep(forecast=forecast(n, r, 8.0)) for v in VENUES[:2]}) for n, r in enumerate(rates, 1)]
+    assert fed(*steps).summary(PREDICTED)[3] == pytest.approx(3e-4 / np.std(rates)), "of the venues that have a score"

@@ -142,3 +142,19 @@ def test_the_window_follows_the_book():
     assert heat.covered() == (HERE + 4998, HERE + 5002)
     heat.step(VenueStep(book=DEEP), MARK, START + 2)
     assert heat.covered() == (HERE - 2, HERE + 2)
+
+
+def test_of_a_wider_book_nothing_is_left_beside_a_narrower():
+    heat = shown(DEEP)
+    narrow = summary({0.4: 7.0, -0.5: 7.0}, {0.6: 7.0, 1.5: 7.0}, START + 1)
+    heat.step(VenueStep(book=narrow), MARK, START + 2)
+    assert heat.covered() == (HERE, HERE)
+    assert np.isfinite(heat.usd).sum(axis=1).tolist() == [1, 1]
+
+
+def test_a_book_with_more_bids_than_asks_by_bin_is_refused():
+    heat = shown(DEEP)
+    before = {name: array.tobytes() for name, array in heat.arrays().items()}
+    with pytest.raises(StepError, match="as many bins"):
+        heat.step(VenueStep(book=msgspec.structs.replace(DEEP, bids_usd=(1.0,) * 6)), MARK, START + 1)
+    assert {name: array.tobytes() for name, array in heat.arrays().items()} == before

@@ -5,8 +5,9 @@ import pytest
 
 from squeeze.errors import StepError
 from squeeze.heatmaps.stops import StopMap, StopsSpec, round_levels, round_steps
-from squeeze.market.events import HOUR_NS, MINUTE_NS
+from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
+from tests.naive_heatmaps import NaiveStops
 
 NAN = math.nan
 START = 1_000 * 24 * HOUR_NS
@@ -157,3 +158,23 @@ def test_a_jump_in_time_forgets_all_parts_between():
         logs, _ = heat.extremes()
         held = {3: 105.0, 13: 105.0, 43: 105.0, 65: 103.0, 165: 100.2}[minute]
         assert math.exp(logs[1, 0]) == pytest.approx(held), minute
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_extremes_and_their_ages_equal_those_of_the_slow_twin(seed):
+    spec = StopsSpec(windows_hours=(0.1, 0.5, 2.0), slots=5)
+    rng = np.random.default_rng(seed)
+    fast, slow, close_ns, price = StopMap(spec), NaiveStops(spec), START, 100.0
+    for _ in range(600):
+        close_ns += int(rng.choice([1, 10, 60, 600, 5000], p=[0.1, 0.3, 0.5, 0.08, 0.02])) * SECOND_NS
+        price = round(price * math.exp(rng.normal(0, 0.002)), 1)  # often alike
+        part = VenueStep(last=candle(price, price + 0.1)) if rng.random() < 0.8 else VenueStep()
+        for heat in (fast, slow):
+            heat.step(part, candle(price, price), close_ns)
+        logs, ages = fast.extremes()
+        for window, hours in enumerate(spec.windows_hours):
+            held = slow.extremes(hours)
+            assert np.isnan(logs[:, window]).all() if held is None else True
+            for side, (level, age_ns) in enumerate(held or ()):
+                assert math.exp(logs[side, window]) == pytest.approx(level, rel=1e-12)
+                assert ages[side, window] == age_ns

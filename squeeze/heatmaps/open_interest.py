@@ -10,17 +10,14 @@ import math
 
 import numpy as np
 
-from squeeze.heatmaps import grid
-from squeeze.heatmaps.protocol import PriceWindow, Rolling, check, hours_name, slide, traded
-from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS
+from squeeze.heatmaps import grid, rolling_read, rolling_step
+from squeeze.heatmaps.protocol import NOTHING, PriceWindow, check, hours_name, slide, traded
+from squeeze.heatmaps.rolling import Rolling
+from squeeze.heatmaps.rolling_step import HEARD, NOT_HEARD
+from squeeze.heatmaps.rolling_step import OPENED as OPENED
+from squeeze.market.events import HOUR_NS, SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.strict import Strict, require
-
-OPENED, UP_OPENED, DOWN_OPENED, UP_CLOSED, DOWN_CLOSED = range(5)
-"""Rows: `UP_` and `DOWN_` is where the mark went, `_OPENED` and `_CLOSED` where open interest went."""
-MOST_CLOSED = 0.9
-"""The most that one stamp closes, as in the liquidation map."""
-TINY_SCALE = 1e-9
 
 
 class OpenInterestSpec(Strict, frozen=True, kw_only=True):
@@ -72,6 +69,10 @@ class OpenInterestMap:
         """Coins put in, closed, expired and left behind by the sliding array, by window and row."""
         self.unattributed_base = np.zeros(2)
         """Signed change that jumped, and that had no volume to go with."""
+        since = (self.pending, self.pending_range, self.numbers, self.clock)
+        self._state = (*self.rolling.folded, self.window.state, *since, self.ledger, self.unattributed_base)
+        step_ns = spec.step_seconds * SECOND_NS
+        self._rules = (spec.turnover, spec.jump_share, spec.bin_log, self.window.memory_ns, step_ns)
         names = [hours_name(h) for h in spec.windows_hours]
         kinds = ("opened", "net", "toward_opened", "away_opened", "toward_closed", "away_closed")
         self.channels = tuple(f"{kind}_{n}" for n in names for kind in kinds)
@@ -108,85 +109,40 @@ class OpenInterestMap:
 
     def step(self, part: VenueStep, mark: Candle, close_ns: int) -> None:
         """Remember what traded; if there is a new stamp, put the change of open interest there."""
-        closed_ns = int(self.clock[0])
-        check(mark, close_ns, closed_ns)
+        check(mark, close_ns, int(self.clock[0]))
         volume = traded(part, self.spec.bin_log)
-        self._expire(close_ns)
-        shift = self.window.follow(mark.close, close_ns)
-        if shift:
-            self._slide(shift, close_ns)
-        self.clock[0], self.clock[5] = close_ns, 0
-        if volume is not None:
-            self.clock[5] = volume.uniform
-            self._trade(volume.first_bin, volume.sides.sum(axis=0), close_ns)
-            step_ns = self.spec.step_seconds * SECOND_NS
-            self.clock[2] += min(close_ns - closed_ns, step_ns) if closed_ns else step_ns
+        heard = NOT_HEARD if volume is None else HEARD
+        first_bin, sides, uniform, _ = volume or NOTHING
+        stamp = self._newest(part)
+        if not self._fold(first_bin, sides, heard, uniform, stamp, mark.close, close_ns):
+            first_bin, sides = self._make_room(first_bin, sides, mark.close, close_ns)
+            self._fold(first_bin, sides, heard, uniform, stamp, mark.close, close_ns)
+
+    def _newest(self, part: VenueStep) -> tuple[float, int]:
+        """Open interest and time of the newest stamp; NaN if there is none."""
         newest_ns, stamp_base = int(self.clock[1]), math.nan
         for stamp in part.open_interest:
             if 0 < stamp.open_interest_base < math.inf and stamp.event_ns > newest_ns:
                 newest_ns, stamp_base = stamp.event_ns, stamp.open_interest_base
-        if not math.isnan(stamp_base):
-            self.clock[1] = newest_ns
-            self._stamp(stamp_base, mark.close)
+        return stamp_base, newest_ns
 
-    def _trade(self, first_bin: int, volume: np.ndarray, close_ns: int) -> None:
-        first, inside = self.window.clip(first_bin, volume.size, close_ns)
-        kept = volume[inside]
-        self.numbers[3] += volume.sum()
-        if kept.size:
-            self.pending[first : first + kept.size] += kept
-            low, high = self.pending_range.tolist()
-            self.pending_range[:] = min(low, first), max(high, first + kept.size)
+    def _fold(
+        self, first_bin: int, sides: np.ndarray, heard: int, uniform: bool, stamp: tuple[float, int], mark: float,
+        close_ns: int,
+    ) -> bool:  # fmt: skip
+        folded: bool = rolling_step.interest_step(
+            *self._state, *self._rules, sides, first_bin, heard, uniform, *stamp, mark, math.log(mark), close_ns
+        )
+        return folded
 
-    def _stamp(self, stamp_base: float, mark: float) -> None:
-        """Take a stamp in, and start to collect the volume for the next."""
-        before, mark_before, _, volume = self.numbers.tolist()
-        low, high = self.pending_range.tolist()
-        if not math.isnan(before):
-            change = stamp_base - before
-            if abs(change) >= self.spec.jump_share * before:
-                self.clock[3] += 1
-                self.unattributed_base[0] += change
-            elif volume > 0:
-                self._attribute(change, before, volume, (low, high), np.sign(math.log(mark / mark_before)))
-            else:
-                self.clock[4] += change != 0
-                self.unattributed_base[1] += change
-        self.pending[low:high] = 0.0
-        self.pending_range[:] = grid.BINS, 0
-        self.numbers[0], self.numbers[1], self.numbers[3] = stamp_base, mark, 0.0
-        self.clock[2] = 0
-
-    def _attribute(self, change: float, before: float, volume: float, span: tuple[int, int], direction: float) -> None:
-        """Close a share of what is open, then put opens and the change where volume was traded."""
-        lasting = self.spec.turnover * max(volume - abs(change), 0.0) / 2
-        opened, closed = max(change, 0.0) + lasting, max(-change, 0.0) + lasting
-        left = 1.0 - min(closed / before, MOST_CLOSED)
-        total = self.rolling.total
-        self.ledger[:, OPENED, 1] += total[:, OPENED].sum(axis=1) * self.numbers[2] * (1 - left)
-        self.numbers[2] *= left
-        if self.numbers[2] < TINY_SCALE:
-            self.rolling.ring[:, :, OPENED] *= self.numbers[2]
-            total[:, OPENED] *= self.numbers[2]
-            self.numbers[2] = 1.0
-        up = 0.5 * (1 + direction)  # a mark that stood still: half to each
-        coins = np.zeros(5)
-        coins[OPENED] = opened
-        coins[[UP_OPENED, DOWN_OPENED]] = max(change, 0.0) * np.array([up, 1 - up])
-        coins[[UP_CLOSED, DOWN_CLOSED]] = max(-change, 0.0) * np.array([up, 1 - up])
-        low, high = span
-        share = self.pending[low:high] / volume
-        self.ledger[:, :, 0] += coins
-        self.ledger[:, :, 3] += coins * (1 - share.sum())
-        coins[OPENED] /= self.numbers[2]
-        self.rolling.add(min(low, high), coins[:, None] * share)
-        self.rolling.record(int(self.clock[2]))
-
-    def _expire(self, close_ns: int) -> None:
-        expired = self.rolling.advance(close_ns)
-        if expired is not None:
-            expired[:, OPENED] *= self.numbers[2]
-            self.ledger[:, :, 2] += expired
+    def _make_room(self, first_bin: int, sides: np.ndarray, mark: float, close_ns: int) -> tuple[int, np.ndarray]:
+        """Slide so that the mark is well inside; what then is inside of the volume. The rest still counts as volume."""
+        shift = self.window.follow(mark, close_ns)
+        if shift:
+            self._slide(shift, close_ns)
+        first, inside = self.window.clip(first_bin, sides.shape[1], close_ns)
+        self.numbers[3] += sides.sum() - sides[:, inside].sum()
+        return self.window.origin + first, np.ascontiguousarray(sides[:, inside])
 
     def _slide(self, shift: int, close_ns: int) -> None:
         lost = self.rolling.slide(shift)
@@ -204,28 +160,29 @@ class OpenInterestMap:
         `toward` and `away`: the mark went toward this side's prices or away from them, while contracts were `opened` or
         `closed`. Downward, `toward_opened` are new shorts in the lead, `away_closed` short covering.
         """
-        windows = len(self.rolling.windows_ns)
-        cells = self.rolling.total.reshape(-1, grid.BINS)
-        order = ORIENTED + 5 * np.arange(windows)[:, None, None]
-        rows = order.transpose(1, 0, 2).reshape(2, -1).tolist()
-        pooled = self.window.outward(cells, rows, mark, width_log, bins).reshape(2, windows, 5, bins)
-        pooled[:, :, OPENED] *= self.numbers[2]
-        out = with_net(pooled, axis=2)
-        out[:, self.rolling.recorded_ns.sum(axis=1) == 0] = np.nan
-        return out.reshape(2, -1, bins)
+        out = np.empty((2, len(self.channels), bins))
+        rolling_read.interest_outward(
+            self.rolling.total, self.rolling.recorded_ns, self.window.state, self.numbers[2], self.spec.bin_log, mark,
+            width_log, out,
+        )  # fmt: skip
+        return out
+
+    def whole_bins(self, window: int, mark_bin: int, bins: int) -> np.ndarray:
+        """(side, bin): coins of one window's `opened` by whole bins outward from absolute bin `mark_bin`, it included.
+
+        NaN where not covered or not recorded.
+        """
+        out, rolling = np.empty((2, bins)), self.rolling
+        opened, recorded_ns = rolling.total[window, OPENED], rolling.recorded_ns[window]
+        rolling_read.whole_bins(opened, self.numbers[2], recorded_ns, self.window.state, mark_bin, out)
+        return out
 
     def scalars(self) -> np.ndarray:
         """Open interest and its age; by window, the sums of all channels, and the share that was recorded."""
-        sums = self.rolling.total.sum(axis=2)
-        sums[:, OPENED] *= self.numbers[2]
-        out = np.full((2, len(self.scalar_names)), np.nan)
-        coverage = self.rolling.coverage()
-        if self.clock[1]:
-            out[:, 0], out[:, 1] = self.numbers[0], self.age_ns / MINUTE_NS
-        for side in range(2):
-            rows = with_net(sums[:, ORIENTED[side]], axis=1)
-            rows[coverage == 0] = np.nan
-            out[side, 2:] = np.concatenate([rows, coverage[:, None]], axis=1).ravel()
+        out, rolling = np.empty((2, len(self.scalar_names))), self.rolling
+        rolling_read.interest_scalars(
+            rolling.sums, rolling.recorded_ns, rolling.windows_ns, self.numbers, self.clock, out
+        )
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -235,18 +192,3 @@ class OpenInterestMap:
 
 
 STATE_ARRAYS = ("pending", "pending_range", "numbers", "clock", "ledger", "unattributed_base")
-
-ORIENTED = np.array(
-    [
-        [OPENED, DOWN_OPENED, UP_OPENED, DOWN_CLOSED, UP_CLOSED],
-        [OPENED, UP_OPENED, DOWN_OPENED, UP_CLOSED, DOWN_CLOSED],
-    ]
-)
-"""Rows by side: opened, toward opened, away opened, toward closed, away closed."""
-
-
-def with_net(rows: np.ndarray, axis: int) -> np.ndarray:
-    """Five rows as six: the net of the four quadrants comes second."""
-    opened, toward, away, toward_closed, away_closed = np.moveaxis(rows, axis, 0)
-    net = toward + away - toward_closed - away_closed
-    return np.stack([opened, net, toward, away, toward_closed, away_closed], axis=axis)

@@ -14,12 +14,14 @@ from numba import njit
 from squeeze.errors import StepError
 from squeeze.heatmaps import grid
 from squeeze.market.events import Feed, Quality
-from squeeze.market.venue_step import Candle, VenueStep
+from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
 
 Part = TypeVar("Part", contravariant=True)
 
 FIRST, LAST = -(2**62), 2**62
 """Absolute bins below and above all others."""
+PARTIAL = int(Quality.PARTIAL)
+"""A plain number: to test two flags takes half a microsecond."""
 
 
 @runtime_checkable
@@ -77,7 +79,8 @@ def check_candle(name: str, candle: Candle) -> None:
 
 def has_hole(part: VenueStep) -> bool:
     """Whether trades are known to be missing from a step, so that its volume is a lower bound."""
-    return bool(part.quality & Quality.PARTIAL) or any(gap.feed != Feed.BOOK for gap in part.gaps)
+    partial = int(part.quality) & PARTIAL != 0
+    return partial or (len(part.gaps) > 0 and any(gap.feed != Feed.BOOK for gap in part.gaps))
 
 
 class Traded(NamedTuple):
@@ -86,7 +89,7 @@ class Traded(NamedTuple):
     first_bin: int
     """Absolute."""
     sides: np.ndarray
-    """(2, price): bought, sold."""
+    """(2, price): bought, sold. Several maps read the same array: it is not written to."""
     uniform: bool
     """A bar's volume was spread evenly from its low to its high (`VOLUME_UNIFORM` in `state`)."""
     halved: bool
@@ -94,6 +97,11 @@ class Traded(NamedTuple):
 
 
 NOTHING = Traded(0, np.zeros((2, 0)), uniform=False, halved=False)
+REMEMBERED = 16
+"""Parts of which `traded` remembers what it found: several maps ask for the parts of one step, one venue after another.
+"""
+_found: dict[tuple[int, float], tuple[VenueStep, Traded | None]] = {}
+"""By identity of the part, which is frozen, and which lies here so that no other takes its place."""
 
 
 def traded(part: VenueStep, bin_log: float) -> Traded | None:
@@ -102,13 +110,28 @@ def traded(part: VenueStep, bin_log: float) -> Traded | None:
     None where neither was recorded; a venue that spoke and did not trade gives no bins. Raises `StepError` for amounts
     that are negative or not finite, and for bins of a width that does not divide `bin_log`.
     """
-    flow, volume, buys = part.flow, part.volume_base, part.taker_buy_base
-    if flow is not None:
-        sides = np.array([flow.buys_base, flow.sells_base])
-        if not (np.isfinite(sides).all() and (sides >= 0).all()):
-            raise StepError(f"taker flow must be finite and not negative, got {flow}")
-        first, sides = rebinned(sides, flow.first_bin, flow.bin_log, bin_log)
-        return Traded(first, sides, uniform=False, halved=False)
+    key = id(part), bin_log
+    held = _found.get(key)
+    if held is None:
+        held = part, _of_trades(part.flow, bin_log) if part.flow is not None else _of_bar(part, bin_log)
+        if len(_found) >= REMEMBERED:
+            _found.clear()
+        _found[key] = held
+    return held[1]
+
+
+def _of_trades(flow: PriceFlow, bin_log: float) -> Traded:
+    if len(flow.buys_base) != len(flow.sells_base):
+        raise StepError(f"taker flow must have as many bins bought as sold, got {flow}")
+    sides = np.array(flow.buys_base + flow.sells_base, dtype=np.float64).reshape(2, -1)
+    if not _are_amounts(sides):
+        raise StepError(f"taker flow must be finite and not negative, got {flow}")
+    first, sides = rebinned(sides, flow.first_bin, flow.bin_log, bin_log)
+    return Traded(first, sides, uniform=False, halved=False)
+
+
+def _of_bar(part: VenueStep, bin_log: float) -> Traded | None:
+    volume, buys = part.volume_base, part.taker_buy_base
     for name, coins in (("volume_base", volume), ("taker_buy_base", buys)):
         if coins < 0 or coins == math.inf:
             raise StepError(f"{name} must be finite and not negative, got {coins}")
@@ -117,26 +140,24 @@ def traded(part: VenueStep, bin_log: float) -> Traded | None:
     if math.isnan(volume) or part.last is None:
         return None
     check_candle("last", part.last)
-    first, share = spread(part.last.low, part.last.high, bin_log)
     halved = math.isnan(buys)
     bought = volume / 2 if halved else buys
-    return Traded(first, np.array([[bought], [max(volume - bought, 0.0)]]) * share, uniform=True, halved=halved)
+    sold = max(volume - bought, 0.0)
+    return Traded(*spread(part.last.low, part.last.high, bin_log, bought, sold), uniform=True, halved=halved)
 
 
-def spread(low: float, high: float, bin_log: float) -> tuple[int, np.ndarray]:
-    """First absolute bin, and the share of each bin in an even spread over [low, high] in log price.
+def spread(low: float, high: float, bin_log: float, bought: float, sold: float) -> tuple[int, np.ndarray]:
+    """First absolute bin, and (2, price) of two amounts spread evenly over [low, high] in log price.
 
-    >>> first, share = spread(math.exp(0.0105), math.exp(0.0125), 1e-3)
-    >>> first, share.round(6).tolist()
-    (10, [0.25, 0.5, 0.25])
+    >>> first, sides = spread(math.exp(0.0105), math.exp(0.0125), 1e-3, 1.0, 8.0)
+    >>> first, sides.round(6).tolist()
+    (10, [[0.25, 0.5, 0.25], [2.0, 4.0, 2.0]])
     """
     bottom, top = math.log(low) / bin_log, math.log(high) / bin_log
     first, last = math.floor(bottom), math.floor(top)
-    share = np.ones(last - first + 1)
-    if last > first:
-        share[0], share[-1] = first + 1 - bottom, top - last
-        share /= top - bottom
-    return first, share
+    sides = np.empty((2, last - first + 1))
+    _spread(bottom, top, bought, sold, sides)
+    return first, sides
 
 
 def rebinned(cells: np.ndarray, first_bin: int, from_log: float, to_log: float) -> tuple[int, np.ndarray]:
@@ -152,9 +173,37 @@ def rebinned(cells: np.ndarray, first_bin: int, from_log: float, to_log: float) 
         return first_bin, cells
     first = first_bin // ratio
     before = first_bin - first * ratio
-    after = -(before + cells.shape[1]) % ratio
-    padded = np.pad(cells, ((0, 0), (before, after)))
-    return first, padded.reshape(len(cells), -1, ratio).sum(axis=2)
+    summed = np.zeros((len(cells), -(-(before + cells.shape[1]) // ratio)))
+    _sum_bins(np.ascontiguousarray(cells, dtype=np.float64), before, ratio, summed)
+    return first, summed
+
+
+@njit(cache=True)
+@no_type_check
+def _spread(bottom: float, top: float, bought: float, sold: float, out: np.ndarray) -> None:
+    first, bins = math.floor(bottom), out.shape[1]
+    for i in range(bins):
+        share = 1.0
+        if bins > 1:
+            share = (min(top, first + i + 1.0) - max(bottom, first + i)) / (top - bottom)
+        out[0, i], out[1, i] = bought * share, sold * share
+
+
+@njit(cache=True)
+@no_type_check
+def _are_amounts(sides: np.ndarray) -> bool:
+    sound = True
+    for coins in sides.flat:
+        sound &= 0 <= coins < math.inf
+    return sound
+
+
+@njit(cache=True)
+@no_type_check
+def _sum_bins(cells: np.ndarray, before: int, ratio: int, out: np.ndarray) -> None:
+    for row in range(cells.shape[0]):
+        for i in range(cells.shape[1]):
+            out[row, (before + i) // ratio] += cells[row, i]
 
 
 def slide(cells: np.ndarray, shift: int) -> None:
@@ -216,6 +265,8 @@ class PriceWindow:
         The others are taken to be left behind.
         """
         at = first_bin - self.origin
+        if 0 <= at <= grid.BINS - count and count > 0:
+            return at, slice(0, count)
         start, stop = min(max(0, -at), count), max(0, min(count, grid.BINS - at))
         if start > 0:
             self.leave(True, close_ns)
@@ -227,11 +278,8 @@ class PriceWindow:
         self, cells: np.ndarray, rows: Sequence[Sequence[int]], mark: float, width_log: float, bins: int
     ) -> np.ndarray:
         """(side, channel, price) of `cells[rows[side][channel]]`; NaN beyond what is covered and where a cell is."""
-        out = np.full((2, len(rows[0]), bins), np.nan)
-        if self.state[0] and mark > 0:
-            first, end = self.covered()
-            here = grid.position(mark, self.bin_log, self.origin)
-            _pool(cells, np.array(rows, dtype=np.int64), first, end, here, width_log / self.bin_log, out)
+        out = np.empty((2, len(rows[0]), bins))
+        _outward(cells, np.asarray(rows, dtype=np.int64), self.state, mark, self.bin_log, width_log, out)
         return out
 
     def whole_bins(self, cells: np.ndarray, mark_bin: int, bins: int) -> np.ndarray:
@@ -239,22 +287,40 @@ class PriceWindow:
 
         NaN beyond what is covered.
         """
-        out = np.full((2, bins), np.nan)
-        if self.state[0]:
-            first, end = self.covered()
-            _whole_bins(cells, first, end, mark_bin - self.origin, out)
+        out = np.empty((2, bins))
+        _whole_bins(cells, self.state, mark_bin, out)
         return out
 
 
 @njit(cache=True)
 @no_type_check
-def _whole_bins(cells: np.ndarray, first: int, end: int, here: int, out: np.ndarray) -> None:
+def _covered(state: np.ndarray) -> tuple[int, int]:
+    """`PriceWindow.covered`; nothing before it was placed."""
+    if not state[0]:
+        return 0, 0
+    return max(0, state[2] - state[1]), min(grid.BINS, state[3] + 1 - state[1])
+
+
+@njit(cache=True)
+@no_type_check
+def _whole_bins(cells: np.ndarray, state: np.ndarray, mark_bin: int, out: np.ndarray) -> None:
+    first, end = _covered(state)
     for side in range(2):
-        direction = -1 if side == 0 else 1
         for i in range(out.shape[1]):
-            cell = here + direction * i
-            if first <= cell < end:
-                out[side, i] = cells[side, cell]
+            cell = mark_bin - state[1] + (2 * side - 1) * i
+            out[side, i] = cells[side, cell] if first <= cell < end else math.nan
+
+
+@njit(cache=True)
+@no_type_check
+def _outward(
+    cells: np.ndarray, rows: np.ndarray, state: np.ndarray, mark: float, bin_log: float, width_log: float,
+    out: np.ndarray,
+) -> None:  # fmt: skip
+    out[:] = math.nan
+    first, end = _covered(state)
+    if mark > 0 and end > first:
+        _pool(cells, rows, first, end, math.log(mark) / bin_log - state[1], width_log / bin_log, out)
 
 
 @njit(cache=True, fastmath={"reassoc", "contract"})
@@ -283,99 +349,6 @@ def _pool(
                 for cell in range(low_cell + 1, high_cell):
                     inside += row[cell]
                 out[side, channel, price] = inside
-
-
-@njit(cache=True)
-@no_type_check
-def _add(ring: np.ndarray, total: np.ndarray, newest: np.ndarray, first: int, rows: np.ndarray) -> None:
-    """Add (row, price) to the running part of every window, and to the window's sum."""
-    for window in range(len(total)):
-        part = ring[window, newest[window] % ring.shape[1]]
-        for row in range(rows.shape[0]):
-            for i in range(rows.shape[1]):
-                part[row, first + i] += rows[row, i]
-                total[window, row, first + i] += rows[row, i]
-
-
-class Rolling:
-    """Sums over several trailing windows, each a ring of totals by sub-window: exact, without a decay.
-
-    A window of W in `slots` parts holds the running part and those before it: the last W − W/slots to W. Parts begin at
-    whole multiples of W/slots since 1970, and a step that closes on a border belongs to the part that ends there.
-    """
-
-    def __init__(self, windows_ns: Sequence[int], slots: int, rows: int) -> None:
-        self.windows_ns = np.array(windows_ns, dtype=np.int64)
-        self.slots = slots
-        self.ring = np.zeros((len(windows_ns), slots, rows, grid.BINS))
-        self.total = np.zeros((len(windows_ns), rows, grid.BINS))
-        self.recorded_ns = np.zeros((len(windows_ns), slots), dtype=np.int64)
-        """How much of each part was recorded."""
-        self.newest = np.full(len(windows_ns), -1, dtype=np.int64)
-        """Number of the running part; -1 before the first."""
-        self.span = np.array([grid.BINS, 0], dtype=np.int64)
-        """First and end element that was ever written to; sums need not look beyond."""
-        self._slot_ns = [int(w) // slots for w in windows_ns]
-
-    def advance(self, close_ns: int) -> np.ndarray | None:
-        """Let what is older than each window expire, and return it (window, row); None if nothing could have."""
-        expired = None
-        for window, slot_ns in enumerate(self._slot_ns):
-            number, newest = (close_ns - 1) // slot_ns, int(self.newest[window])
-            if number == newest:
-                continue
-            self.newest[window] = number
-            if newest < 0:
-                continue
-            gone = np.arange(newest + 1, min(number, newest + self.slots) + 1) % self.slots
-            low, high = self.span
-            if expired is None:
-                expired = np.zeros(self.total.shape[:2])
-            expired[window] = self.ring[window, gone, :, low:high].sum(axis=(0, 2))
-            self.ring[window, gone, :, low:high] = 0.0
-            self.recorded_ns[window, gone] = 0
-            self.total[window, :, low:high] = self.ring[window, :, :, low:high].sum(axis=0)
-        return expired
-
-    def add(self, first: int, rows: np.ndarray) -> None:
-        """Add (row, price) from element `first` on to the running part of every window."""
-        end = first + rows.shape[1]
-        if end == first:
-            return
-        _add(self.ring, self.total, self.newest, first, np.ascontiguousarray(rows))
-        low, high = self.span.tolist()
-        self.span[:] = min(low, first), max(high, end)
-
-    def record(self, elapsed_ns: int) -> None:
-        """Count time as recorded."""
-        for window, newest in enumerate(self.newest.tolist()):
-            self.recorded_ns[window, newest % self.slots] += elapsed_ns
-
-    def coverage(self) -> np.ndarray:
-        """Share of each window that was recorded."""
-        share: np.ndarray = np.minimum(self.recorded_ns.sum(axis=1) / self.windows_ns, 1.0)
-        return share
-
-    def slide(self, shift: int) -> np.ndarray:
-        """Slide all arrays; what was left behind, (window, row)."""
-        before = self.total.sum(axis=2)
-        slide(self.ring, shift)
-        slide(self.total, shift)
-        low, high = (np.clip(self.span - shift, 0, grid.BINS)).tolist()
-        self.span[:] = (low, high) if high > low else (grid.BINS, 0)
-        held: np.ndarray = self.total.sum(axis=2)
-        lost: np.ndarray = before - held
-        return lost
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The whole state."""
-        return {
-            "ring": self.ring,
-            "total": self.total,
-            "recorded_ns": self.recorded_ns,
-            "newest": self.newest,
-            "span": self.span,
-        }
 
 
 def hours_name(hours: float) -> str:

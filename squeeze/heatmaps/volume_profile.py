@@ -1,6 +1,6 @@
 """The volume profile: what traded at each price over trailing windows, and what traders read from it.
 
-domain.md §4.1. The windows are exact to their granularity (W / slots, `protocol.Rolling`), not a decay. A price row is
+domain.md §4.1. The windows are exact to their granularity (W / slots, `rolling.Rolling`), not a decay. A price row is
 a bin of the grid. The definitions are functions of one array of volume by bin; `VolumeProfile` keeps such arrays.
 """
 
@@ -10,8 +10,10 @@ from typing import Literal, NamedTuple, no_type_check
 import numpy as np
 from numba import njit
 
-from squeeze.heatmaps import grid
-from squeeze.heatmaps.protocol import PriceWindow, Rolling, check, has_hole, hours_name, traded
+from squeeze.heatmaps import grid, rolling_read, rolling_step
+from squeeze.heatmaps.protocol import NOTHING, PriceWindow, check, has_hole, hours_name, traded
+from squeeze.heatmaps.rolling import Rolling
+from squeeze.heatmaps.rolling_step import CONTROL, HEARD, HEARD_PARTLY, LOOK_ANEW, NOT_HEARD, look
 from squeeze.market.events import HOUR_NS, SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.strict import Strict, require
@@ -53,30 +55,11 @@ class VolumeProfileSpec(Strict, frozen=True, kw_only=True):
         require(0 < self.value_share <= 1, "value_share is a share")
 
 
-@njit(cache=True)
-@no_type_check
-def _extent(volume: np.ndarray) -> tuple[int, int]:
-    first, last = 0, volume.size - 1
-    while first <= last and not volume[first] > 0:
-        first += 1
-    while last >= first and not volume[last] > 0:
-        last -= 1
-    return first, last
-
-
-@njit(cache=True)
-@no_type_check
-def _control(volume: np.ndarray) -> int:
-    first, last = _extent(volume)
-    if last < first:
-        return -1
-    best = first
-    for j in range(first + 1, last + 1):
-        if volume[j] > volume[best] or (
-            volume[j] == volume[best] and abs(2 * j - first - last) < abs(2 * best - first - last)
-        ):
-            best = j
-    return best
+def _peak(volume: np.ndarray) -> np.ndarray:
+    """Elements by `CONTROL`, `BOTTOM` and `TOP`."""
+    peak = np.empty(4, dtype=np.int64)
+    look(volume, 0, volume.size, peak)
+    return peak
 
 
 def point_of_control(volume: np.ndarray) -> int:
@@ -88,32 +71,7 @@ def point_of_control(volume: np.ndarray) -> int:
     >>> point_of_control(np.array([5.0, 1.0, 5.0, 1.0, 0.0]))
     2
     """
-    return int(_control(volume))
-
-
-@njit(cache=True)
-@no_type_check
-def _area(volume: np.ndarray, share: float) -> tuple[int, int]:
-    first, last = _extent(volume)
-    low = high = _control(volume)
-    if low < 0:
-        return 0, -1
-    total = 0.0
-    for j in range(first, last + 1):
-        total += volume[j]
-    held = volume[low]
-    while held < share * total and (low > first or high < last):
-        above_end, below_end = min(high + 2, last), max(low - 2, first)
-        above = below = 0.0
-        for j in range(high + 1, above_end + 1):
-            above += volume[j]
-        for j in range(below_end, low):
-            below += volume[j]
-        if high < last and (low == first or above >= below):
-            high, held = above_end, held + above
-        else:
-            low, held = below_end, held + below
-    return low, high
+    return int(_peak(volume)[CONTROL])
 
 
 def value_area(volume: np.ndarray, share: float = 0.70) -> tuple[int, int]:
@@ -126,7 +84,7 @@ def value_area(volume: np.ndarray, share: float = 0.70) -> tuple[int, int]:
     >>> value_area(np.array([1.0, 2.0, 3.0, 10.0, 2.0, 3.0, 1.0]), 0.65)  # 15 of 22
     (3, 5)
     """
-    low, high = _area(volume, share)
+    low, high = rolling_read.value_area(volume, _peak(volume), sum(volume.tolist()), share)
     return int(low), int(high)
 
 
@@ -203,7 +161,7 @@ def voids(volume: np.ndarray, share: float = 0.15, least_bins: int = 8) -> np.nd
     >>> voids(np.array([4.0, 0.5, 0.6, 4.0, 0.1, 4.0, 4.0]), least_bins=2)
     array([[1, 2]])
     """
-    first, last = _extent(volume)
+    _, first, last, _ = _peak(volume).tolist()
     if last < first:
         return np.zeros((0, 2), dtype=np.int64)
     inside = volume[first : last + 1]
@@ -227,11 +185,16 @@ class VolumeProfile:
         self.window = PriceWindow(spec.bin_log, max(windows_ns))
         self.rolling = Rolling(windows_ns, spec.slots, 1)
         self.path_ring = np.full((len(windows_ns), spec.path_closes), np.nan)
+        self.peaks = np.tile(np.array([-1, grid.BINS, -1, 0], dtype=np.int64), (len(windows_ns), 1))
+        """Elements of each window's point of control and range, as in `rolling_step`."""
         self.ledger = np.zeros((len(windows_ns), 3))
         """Volume taken in, expired, and left behind by the sliding array, by window."""
         self.clock = np.zeros(4, dtype=np.int64)
         """Close of the last step, of the last that was recorded whole; steps; whether the last one was spread."""
         self.mark = np.full(1, np.nan)
+        own = (self.window.state, self.peaks, self.path_ring, self.ledger, self.clock, self.mark)
+        self._state = (*self.rolling.folded, *own)
+        self._rules = (spec.unit == "usd", spec.bin_log, self.window.memory_ns, spec.step_seconds * SECOND_NS)
         names = [hours_name(h) for h in spec.windows_hours]
         self.channels = tuple(f"volume_{n}" for n in names)
         per_window = ("control", "control_drift", "value_edge", "volume_coverage")
@@ -254,43 +217,36 @@ class VolumeProfile:
 
     def step(self, part: VenueStep, mark: Candle, close_ns: int) -> None:
         """Add what traded in a step, and note the points of control at its close."""
-        closed_ns = int(self.clock[0])
-        check(mark, close_ns, closed_ns)
+        check(mark, close_ns, int(self.clock[0]))
         volume = traded(part, self.spec.bin_log)
-        expired = self.rolling.advance(close_ns)
-        if expired is not None:
-            self.ledger[:, 1] += expired[:, 0]
-        shift = self.window.follow(mark.close, close_ns)
+        heard = NOT_HEARD if volume is None else HEARD_PARTLY if has_hole(part) else HEARD
+        first_bin, sides, uniform, _ = volume or NOTHING
+        if not self._fold(first_bin, sides, heard, uniform, mark.close, close_ns):
+            first_bin, sides = self._make_room(first_bin, sides, mark.close, close_ns)
+            self._fold(first_bin, sides, heard, uniform, mark.close, close_ns)
+
+    def _fold(self, first_bin: int, sides: np.ndarray, heard: int, uniform: bool, mark: float, close_ns: int) -> bool:
+        folded: bool = rolling_step.volume_step(
+            *self._state, *self._rules, sides, first_bin, heard, uniform, mark, math.log(mark), close_ns
+        )
+        return folded
+
+    def _make_room(self, first_bin: int, sides: np.ndarray, mark: float, close_ns: int) -> tuple[int, np.ndarray]:
+        """Slide so that the mark is well inside; what then is inside of the volume. The rest is left behind."""
+        shift = self.window.follow(mark, close_ns)
         if shift:
             lost = self.rolling.slide(shift)[:, 0]
             self.ledger[:, 2] += lost
+            self.peaks[:, LOOK_ANEW] = 1
             if lost.any():
                 self.window.leave(shift > 0, close_ns)
-        self.clock[3] = 0
-        if volume is not None:
-            self.clock[3] = volume.uniform
-            self._add(volume.first_bin, volume.sides.sum(axis=0), close_ns)
-            if not has_hole(part):
-                self.clock[1] = close_ns
-                step_ns = self.spec.step_seconds * SECOND_NS
-                self.rolling.record(min(close_ns - closed_ns, step_ns) if closed_ns else step_ns)
-        low, high = self.rolling.span.tolist()
-        at = int(self.clock[2]) % self.spec.path_closes
-        for window, cells in enumerate(self.rolling.total[:, 0, low:high]):
-            bin_ = _control(cells)
-            self.path_ring[window, at] = math.nan if bin_ < 0 else self._log(bin_ + low + 0.5)
-        self.clock[0], self.clock[2] = close_ns, self.clock[2] + 1
-        self.mark[0] = mark.close
-
-    def _add(self, first_bin: int, volume: np.ndarray, close_ns: int) -> None:
+        first, inside = self.window.clip(first_bin, sides.shape[1], close_ns)
+        outside = sides.sum(axis=0)
         if self.spec.unit == "usd":
-            volume = volume * np.exp((first_bin + 0.5 + np.arange(volume.size)) * self.spec.bin_log)
-        first, inside = self.window.clip(first_bin, volume.size, close_ns)
-        kept = volume[inside]
-        self.rolling.add(first, kept[None])
-        self.ledger[:, 0] += volume.sum()
-        if kept.size < volume.size:
-            self.ledger[:, 2] += volume.sum() - kept.sum()
+            outside *= np.exp((first_bin + 0.5 + np.arange(outside.size)) * self.spec.bin_log)
+        outside[inside] = 0.0
+        self.ledger[:, [0, 2]] += outside.sum()
+        return self.window.origin + first, np.ascontiguousarray(sides[:, inside])
 
     def _log(self, element: float) -> float:
         return (self.window.origin + element) * self.spec.bin_log
@@ -310,22 +266,19 @@ class VolumeProfile:
 
     def point_of_control(self, window: int) -> float:
         """Its price; NaN without volume."""
-        bin_ = point_of_control(self.volume(window))
+        bin_ = int(self.peaks[window, CONTROL])
         return math.nan if bin_ < 0 else self._price(bin_ + 0.5)
 
     def path(self, window: int) -> np.ndarray:
         """Log prices of the points of control at the last closes, oldest first."""
         held, length = int(self.clock[2]), self.spec.path_closes
-        row: np.ndarray = (
-            np.roll(self.path_ring[window], -(held % length))
-            if held >= length
-            else self.path_ring[window, :held].copy()
-        )
+        row: np.ndarray = self.path_ring[window, np.arange(max(0, held - length), held) % length]
         return row
 
     def value_area(self, window: int) -> tuple[float, float]:
         """Its low and its high price; NaN without volume."""
-        low, high = value_area(self.volume(window), self.spec.value_share)
+        total, sums, share = self.rolling.total, self.rolling.sums, self.spec.value_share
+        low, high = rolling_read.value_area(total[window, 0], self.peaks[window], sums[window, 0], share)
         return (self._price(float(low)), self._price(high + 1.0)) if high >= low else (math.nan, math.nan)
 
     def nodes(self, window: int) -> tuple[np.ndarray, np.ndarray]:
@@ -344,28 +297,37 @@ class VolumeProfile:
 
     def outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
         """(side, channel, price): volume by window."""
-        windows = range(len(self.channels))
-        out = self.window.outward(self.rolling.total[:, 0], [windows, windows], mark, width_log, bins)
-        out[:, self.rolling.recorded_ns.sum(axis=1) == 0] = np.nan
+        out = np.empty((2, len(self.channels), bins))
+        rolling_read.volume_outward(
+            self.rolling.total, self.rolling.recorded_ns, self.window.state, self.spec.bin_log, mark, width_log, out
+        )
+        return out
+
+    def whole_bins(self, window: int, mark_bin: int, bins: int) -> np.ndarray:
+        """(side, bin): one window's volume by whole bins outward from absolute bin `mark_bin`, it included.
+
+        NaN where not covered or not recorded.
+        """
+        out = np.empty((2, bins))
+        recorded_ns = self.rolling.recorded_ns[window]
+        rolling_read.whole_bins(self.volume(window), 1.0, recorded_ns, self.window.state, mark_bin, out)
         return out
 
     def scalars(self) -> np.ndarray:
         """By window: log price outward from the mark to the point of control, and by how much that went outward over
         the remembered closes; to the value area's edge on this side; share of the window that was recorded.
         """
-        out = np.full((2, len(self.scalar_names)), np.nan)
-        here, sign = math.log(self.mark[0]), np.array([-1.0, 1.0])
-        for window, share in enumerate(self.coverage.tolist()):
-            row = out[:, 4 * window : 4 * window + 4]
-            row[:, 3] = share
-            path = self.path(window)
-            if share > 0 and path.size:
-                row[:, 0] = sign * (path[-1] - here)
-                row[:, 1] = sign * (path[-1] - path[0])
-                row[:, 2] = sign * (np.log(self.value_area(window)) - here)
+        rolling, spec, out = self.rolling, self.spec, np.empty((2, len(self.scalar_names)))
+        rolling_read.volume_scalars(
+            rolling.total, rolling.sums, rolling.recorded_ns, rolling.windows_ns, self.window.state, self.peaks,
+            self.path_ring, self.clock, self.mark, spec.bin_log, spec.value_share, out,
+        )  # fmt: skip
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole state."""
-        own = {"path_ring": self.path_ring, "ledger": self.ledger, "clock": self.clock, "mark": self.mark}
+        own = {name: getattr(self, name) for name in STATE_ARRAYS}
         return own | {"window": self.window.state} | {f"rolling.{n}": a for n, a in self.rolling.arrays().items()}
+
+
+STATE_ARRAYS = ("path_ring", "peaks", "ledger", "clock", "mark")

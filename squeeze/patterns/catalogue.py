@@ -81,10 +81,9 @@ class Patterns:
 
     def scalars(self) -> np.ndarray:
         """(side, scalar): score and flag of each pattern; both NaN where it cannot be told."""
-        score = self.found["score"].T
-        flag = np.where(np.isnan(score), np.nan, self.found["flag"].T)
-        both: np.ndarray = np.stack([score, flag], axis=2).reshape(2, -1)
-        return both
+        out = np.empty((2, 2 * len(PATTERNS)))
+        _scalars(self.found, out)
+        return out
 
     @staticmethod
     def flagged(found: np.ndarray) -> Iterator[Finding]:
@@ -97,6 +96,16 @@ class Patterns:
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole state, as bytes."""
         return {"memory": self.memory.view(np.uint8), "found": self.found.view(np.uint8)}
+
+
+@njit(cache=True)
+@no_type_check
+def _scalars(found: np.ndarray, out: np.ndarray) -> None:
+    for pattern in range(found.shape[0]):
+        for side in range(2):
+            row = found[pattern, side]
+            out[side, 2 * pattern] = row.score
+            out[side, 2 * pattern + 1] = np.nan if np.isnan(row.score) else float(row.flag)
 
 
 def _compiled(sources: str) -> Callable[..., None]:
