@@ -14,7 +14,7 @@ from squeeze.patterns.spec import PatternsSpec
 from squeeze.simulator import BYBIT, SimulatorSpec, VolatilityOnly, Walls, simulate
 from squeeze.simulator.truth import Cascade, wall_truth
 from squeeze.tools.rates import report
-from squeeze.tools.rates.count import Rate, follows, lengths, rate, sample, upper
+from squeeze.tools.rates.count import Rate, follows, lengths, rate, rates, sample, upper
 from squeeze.tools.rates.walls import NOBODY, Compared, Followed, WallBook, shares
 from squeeze.tools.rates.watch import (
     LEVERS,
@@ -23,6 +23,7 @@ from squeeze.tools.rates.watch import (
     excitement,
     joined,
     market_spec,
+    measure,
     outside_volatility,
     rises,
     spec_of,
@@ -281,20 +282,25 @@ def test_a_remark_is_made_where_a_flag_is_up_too_often_or_never():
     assert "nothing to propose" in said["stale_timeframe"]
 
 
-def test_the_command_writes_both_files_and_repeats_itself(tmp_path, capsys):
-    command = ["rates", "--days", "1", "--warm-up", "0", "--draws", "100", "--json", "--out"]
-    for name in ("one", "two"):
-        assert main([*command, str(tmp_path / name)]) == 0
-    one, two = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("one", "two"))
-    assert {k: v for k, v in one.items() if k != "facts"} == {k: v for k, v in two.items() if k != "facts"}
-    assert len(one["rates"]) == 2 * 2 * len(NAMES)
-    assert len(one["follows"]) == 2 * 3 * len(NAMES)
-    assert {(row["market"], row["called"]) for row in one["walls"]} >= {("null", "pulled"), ("matter", "spoofed")}
-    assert all(row["spoofer"] == 0 for row in one["walls"] if row["market"] == "null")
-    page = (tmp_path / "one.md").read_text()
+def test_the_command_writes_both_files_and_says_what_is_measured_again(tmp_path, capsys):
+    out = tmp_path / "rates"
+    assert main(["rates", "--days", "1", "--warm-up", "0", "--draws", "100", "--json", "--out", str(out)]) == 0
+    written = json.loads(out.with_suffix(".json").read_text())
+    assert len(written["rates"]) == 2 * 2 * len(NAMES)
+    assert len(written["follows"]) == 2 * 3 * len(NAMES)
+    assert any(row["rises"] > 0 for row in written["rates"])
+    assert all(row["spoofer"] == 0 for row in written["walls"] if row["market"] == "null")
+    assert all(row["nobody"] == 0 for row in written["walls"])  # nothing else in these books is a wall
+    assert sum(row["n"] for row in written["walls"]) > 0
+    page = out.with_suffix(".md").read_text()
     assert all(f"| {name} |" in page for name in NAMES)
-    assert any(row["rises"] > 0 for row in one["rates"])
-    assert len(json.loads(capsys.readouterr().out.splitlines()[0])) == len(one["rates"])
+    assert len(json.loads(capsys.readouterr().out.splitlines()[0])) == len(written["rates"])
+
+    watched, compared = measure("matter", 1, 0, [0], lambda text: None)
+    again = [row.rises for row in rates("matter", watched)]
+    assert again == [row["rises"] for row in written["rates"] if row["market"] == "matter"]
+    walls = [row.n for row in shares("matter", compared, 2.0)]
+    assert walls == [row["n"] for row in written["walls"] if row["market"] == "matter"]
 
 
 def test_a_run_of_no_days_is_refused(capsys):

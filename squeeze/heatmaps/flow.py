@@ -5,19 +5,15 @@ that does not say who took is not recorded here: half to each side would be no f
 missing adds what it has, and does not make the map younger.
 """
 
-import math
-from typing import no_type_check
-
 import numpy as np
-from numba import njit
 
 from squeeze.heatmaps import grid
-from squeeze.heatmaps.protocol import PriceWindow, check, has_hole, hours_name, slide, traded
+from squeeze.heatmaps.flow_book_kernel import flow_outward, flow_scalars, flow_step
+from squeeze.heatmaps.protocol import NOTHING, PriceWindow, check, has_hole, hours_name, traded
 from squeeze.market.events import MINUTE_NS, SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.strict import Strict, require
 
-TINY_SCALE = 1e-9
 REMEMBERED_HALF_LIVES = 20
 """After so many, what the sliding array left behind counts as gone: a millionth is left."""
 
@@ -41,57 +37,6 @@ class FlowSpec(Strict, frozen=True, kw_only=True):
         require(self.stale_minutes > 0 and self.step_seconds > 0, "stale_minutes and step_seconds are positive")
 
 
-# Two kernels, for the many small arrays: in plain numpy a step took 42 µs, of which these were half.
-@njit(cache=True)
-@no_type_check
-def _fade(
-    cells: np.ndarray,
-    scale: np.ndarray,
-    sums: np.ndarray,
-    pushed: np.ndarray,
-    ledger: np.ndarray,
-    factors: np.ndarray,
-) -> None:
-    """Fade every memory by its factor; a scale that gets too small is written into the cells."""
-    for memory in range(scale.size):
-        factor = factors[memory]
-        held = ledger[memory, 0] - ledger[memory, 1] - ledger[memory, 2]
-        ledger[memory, 1] += held * (1 - factor)
-        scale[memory] *= factor
-        sums[memory] *= factor
-        pushed[memory] *= factor
-        if scale[memory] < TINY_SCALE:
-            cells[memory] *= scale[memory]
-            scale[memory] = 1.0
-
-
-@njit(cache=True)
-@no_type_check
-def _push(
-    sums: np.ndarray,
-    pushed: np.ndarray,
-    turned: np.ndarray,
-    bought: float,
-    sold: float,
-    move: float,
-    minutes: float,
-) -> None:
-    """Add what takers bought and sold, the net push and whether the mark followed; then the imbalance."""
-    side = 1 if bought > sold else 0
-    push = abs(bought - sold)
-    followed = move > 0 if side == 1 else move < 0
-    for memory in range(len(sums)):
-        sums[memory, 0] += bought
-        sums[memory, 1] += sold
-        if not math.isnan(move):
-            pushed[memory, side, 0] += push
-            pushed[memory, side, 1] += 0.0 if followed else push
-        volume = sums[memory, 0] + sums[memory, 1]
-        now = (sums[memory, 0] - sums[memory, 1]) / volume if volume > 0 else math.nan
-        turned[memory, 1] = (now - turned[memory, 0]) / minutes
-        turned[memory, 0] = now
-
-
 class FlowMap:
     """One venue's taker buys and sells by price, in base coins.
 
@@ -104,6 +49,7 @@ class FlowMap:
         self.spec = spec
         memories = len(spec.half_lives_minutes)
         self.half_lives_ns = np.array(spec.half_lives_minutes) * MINUTE_NS
+        self._step_ns, self._stale_ns = spec.step_seconds * SECOND_NS, spec.stale_minutes * MINUTE_NS
         self.window = PriceWindow(spec.bin_log, round(REMEMBERED_HALF_LIVES * float(self.half_lives_ns.max())))
         self.cells = np.zeros((memories, 2, grid.BINS))
         """Buys and sells, to be multiplied by `scale`."""
@@ -138,70 +84,33 @@ class FlowMap:
     @property
     def stale(self) -> bool:
         """Whether there was no flow yet, or not for too long."""
-        return not self.clock[1] or self.age_ns > self.spec.stale_minutes * MINUTE_NS
+        return not self.clock[1] or self.age_ns > self._stale_ns
 
     def step(self, part: VenueStep, mark: Candle, close_ns: int) -> None:
         """Fade the map and add a step's flow; without a record it stays as it was."""
-        closed_ns = int(self.clock[0])
-        check(mark, close_ns, closed_ns)
+        check(mark, close_ns, int(self.clock[0]))
         flow = traded(part, self.spec.bin_log)
-        shift = self.window.follow(mark.close, close_ns)
-        if shift:
-            self._slide(shift, close_ns)
-        self.clock[0] = close_ns
-        mark_before, self.numbers[0] = float(self.numbers[0]), mark.close
-        if flow is None or flow.halved:
-            return
-        step_ns = self.spec.step_seconds * SECOND_NS
-        elapsed_ns = min(close_ns - closed_ns, step_ns) if closed_ns else step_ns
-        self._fade(elapsed_ns)
-        self.clock[2] = flow.uniform
-        if not has_hole(part):
-            self.clock[1] = close_ns
-        self._add(flow.first_bin, flow.sides, close_ns)
-        bought, sold = flow.sides.sum(axis=1).tolist()
-        move = mark.close - mark_before  # NaN in the first step: no push is counted
-        _push(self.sums, self.pushed, self.turned, bought, sold, move, elapsed_ns / MINUTE_NS)
-
-    def _fade(self, elapsed_ns: int) -> None:
-        _fade(self.cells, self.scale, self.sums, self.pushed, self.ledger, 0.5 ** (elapsed_ns / self.half_lives_ns))
-
-    def _add(self, first_bin: int, sides: np.ndarray, close_ns: int) -> None:
-        first, inside = self.window.clip(first_bin, sides.shape[1], close_ns)
-        kept = sides[:, inside]
-        self.cells[:, :, first : first + kept.shape[1]] += kept / self.scale[:, None, None]
-        self.ledger[:, 0] += sides.sum()
-        if kept.shape[1] < sides.shape[1]:
-            self.ledger[:, 2] += sides.sum() - kept.sum()
-
-    def _slide(self, shift: int, close_ns: int) -> None:
-        before = self.cells.sum(axis=(1, 2))
-        slide(self.cells, shift)
-        lost = (before - self.cells.sum(axis=(1, 2))) * self.scale
-        self.ledger[:, 2] += lost
-        if lost.any():
-            self.window.leave(shift > 0, close_ns)
+        recorded = flow is not None and not flow.halved
+        first_bin, sides, uniform, _ = flow if flow is not None else NOTHING
+        flow_step(
+            self.cells, self.scale, self.sums, self.pushed, self.turned, self.ledger, self.numbers, self.clock,
+            self.window.state, self.half_lives_ns, self.spec.bin_log, self.window.memory_ns, self._step_ns, mark.close,
+            close_ns, recorded, not has_hole(part), uniform, first_bin, sides,
+        )  # fmt: skip
 
     def outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
         """(side, channel, price): coins of takers who pushed `toward` this side (downward: sells) and `away`."""
-        memories = len(self.scale)
-        if self.stale:
-            return np.full((2, 2 * memories, bins), np.nan)
-        down = [row for memory in range(memories) for row in (2 * memory + 1, 2 * memory)]
-        out = self.window.outward(self.cells.reshape(-1, grid.BINS), [down, range(2 * memories)], mark, width_log, bins)
-        out *= np.repeat(self.scale, 2)[:, None]
+        out = np.empty((2, len(self.channels), bins))
+        flow_outward(
+            self.cells, self.scale, self.clock, self.window.state, self._stale_ns, self.spec.bin_log, mark, width_log,
+            out,
+        )  # fmt: skip
         return out
 
     def scalars(self) -> np.ndarray:
         """By half-life: imbalance and acceleration toward this side, absorption; NaN, but for the age, when stale."""
-        out = np.full((2, len(self.scalar_names)), np.nan)
-        if self.clock[1]:
-            out[:, -1] = self.age_ns / MINUTE_NS
-        if not self.stale:
-            sign = np.array([[-1.0], [1.0]])
-            out[:, 0:-1:3], out[:, 1:-1:3] = sign * self.turned[:, 0], sign * self.turned[:, 1]
-            pushed, absorbed = self.pushed[:, :, 0].T, self.pushed[:, :, 1].T
-            out[:, 2:-1:3] = np.divide(absorbed, pushed, out=np.full_like(pushed, np.nan), where=pushed > 0)
+        out = np.empty((2, len(self.scalar_names)))
+        flow_scalars(self.turned, self.pushed, self.clock, self._stale_ns, out)
         return out
 
     def arrays(self) -> dict[str, np.ndarray]:

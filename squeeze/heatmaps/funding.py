@@ -5,18 +5,24 @@ never an assumption: venues change it without notice (§1.2). The map has no pri
 every bin, in each side's own orientation, so that above zero the side's positions pay.
 """
 
+import functools
 import math
+import struct
 from collections.abc import Mapping
 
 import numpy as np
 
+from squeeze.heatmaps import funding_kernel
+from squeeze.heatmaps.funding_kernel import FORECAST, PLAIN, ROW, SETTLEMENT, SPREAD, STAMP, WEIGHTED, Z
 from squeeze.heatmaps.protocol import FIRST, check
-from squeeze.market.events import HOUR_NS, MINUTE_NS, Funding, FundingForecast
+from squeeze.market.events import MINUTE_NS
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.strict import Strict, require
 
-SETTLED, PREDICTED = 0, 1
+SETTLED, PREDICTED = funding_kernel.SETTLED, funding_kernel.PREDICTED
 KINDS = ("settled", "predicted")
+NOTHING_SAID = np.zeros(0, dtype=np.int64)
+NOTHING_SAID.setflags(write=False)  # as what comes out of `_packed`: one compiled version for both
 
 
 class FundingSpec(Strict, frozen=True, kw_only=True):
@@ -55,6 +61,8 @@ class FundingMap:
         venues = len(spec.venues)
         self.ring = np.full((2, venues, spec.hours), np.nan)
         """Rates by kind, venue, and hour modulo `hours`."""
+        self.past = np.zeros((2, venues, 3))
+        """Of the hours of the z-score but the newest: count, mean, sum of squared distances from it."""
         self.rate = np.full((2, venues), np.nan)
         """The newest, per eight hours."""
         self.interval_hours = np.full((2, venues), np.nan)
@@ -69,6 +77,16 @@ class FundingMap:
         self.stamp_ns = np.full(venues, FIRST, dtype=np.int64)
         self.clock = np.array([0, -1], dtype=np.int64)
         """Close of the last step; newest hour."""
+        self._stale_ns = np.array(spec.stale_minutes) * MINUTE_NS
+        self._written = (
+            self.ring, self.past, self.rate, self.event_ns, self.interval_hours, self.interval_changes,
+            self.announced_hours, self.settles_ns, self.open_interest, self.stamp_ns, self.clock, spec.z_hours,
+            spec.longest_interval_hours,
+        )  # fmt: skip
+        self._read = (
+            self.ring, self.past, self.rate, self.event_ns, self.interval_hours, self.settles_ns, self.open_interest,
+            self.stamp_ns, self.clock, self._stale_ns, spec.z_least,
+        )  # fmt: skip
         self.channels = tuple(f"funding_{kind}_{venue}" for kind in KINDS for venue in spec.venues)
         summary = ("mean_bp", "weighted_mean_bp", "spread_bp")
         per_venue = ("bp", "z", "age_minutes")
@@ -84,67 +102,19 @@ class FundingMap:
     def step(self, part: Mapping[str, VenueStep], mark: Candle, close_ns: int) -> None:
         """Take in what each venue settled and forecasts; a venue that is not in `part` said nothing."""
         check(mark, close_ns, int(self.clock[0]))
-        self._advance(close_ns)
+        said: list[int | float] = []
+        forecast_ns = self.event_ns[PREDICTED].tolist()
         for venue, name in enumerate(self.spec.venues):
             step = part.get(name)
             if step is None:
                 continue
             for record in step.funding:
-                self._settle(venue, record)
-            if step.forecast is not None:
-                self._forecast(venue, step.forecast)
+                said += SETTLEMENT, venue, record.event_ns, 0, record.funding_rate, record.interval_hours
+            if (f := step.forecast) is not None and f.event_ns > forecast_ns[venue]:  # else only carried on
+                said += FORECAST, venue, f.event_ns, f.settles_ns, f.funding_rate, f.interval_hours
             for stamp in step.open_interest:
-                if 0 < stamp.open_interest_base < math.inf and stamp.event_ns > self.stamp_ns[venue]:
-                    self.open_interest[venue], self.stamp_ns[venue] = stamp.open_interest_base, stamp.event_ns
-
-    def _advance(self, close_ns: int) -> None:
-        number, newest = (close_ns - 1) // HOUR_NS, int(self.clock[1])
-        if newest >= 0:
-            fresh = np.arange(newest + 1, min(number, newest + self.spec.hours) + 1)
-            self.ring[:, :, fresh % self.spec.hours] = np.nan
-        self.clock[:] = close_ns, number
-
-    def _settle(self, venue: int, record: Funding) -> None:
-        before_ns = int(self.event_ns[SETTLED, venue])
-        if not math.isfinite(record.funding_rate) or record.event_ns <= before_ns:
-            return
-        hours = _known(record.interval_hours)
-        if math.isnan(hours):
-            hours = float(self.announced_hours[venue])
-        if math.isnan(hours) and before_ns != FIRST:
-            hours = self._between(before_ns, record.event_ns)
-        self._put(SETTLED, venue, record.funding_rate, hours, record.event_ns)
-
-    def _forecast(self, venue: int, forecast: FundingForecast) -> None:
-        if forecast.event_ns <= self.event_ns[PREDICTED, venue]:
-            return
-        self.settles_ns[venue] = forecast.settles_ns
-        if math.isfinite(forecast.funding_rate):
-            hours = _known(forecast.interval_hours)
-            if math.isnan(hours):
-                hours = float(self.interval_hours[SETTLED, venue])
-            else:
-                self.announced_hours[venue] = hours
-            self._put(PREDICTED, venue, forecast.funding_rate, hours, forecast.event_ns)
-
-    def _between(self, before_ns: int, event_ns: int) -> float:
-        """Whole hours between two settlements, a minute more or less; NaN if they show no interval."""
-        apart = (event_ns - before_ns) / HOUR_NS
-        hours = round(apart)
-        is_interval = 1 <= hours <= self.spec.longest_interval_hours and abs(apart - hours) <= 1 / 60
-        return float(hours) if is_interval else math.nan
-
-    def _put(self, kind: int, venue: int, rate: float, hours: float, event_ns: int) -> None:
-        if not math.isnan(hours):
-            before = self.interval_hours[kind, venue]
-            self.interval_changes[kind, venue] += not math.isnan(before) and before != hours
-            self.interval_hours[kind, venue] = hours
-        eight_hours = rate * 8 / hours
-        self.rate[kind, venue], self.event_ns[kind, venue] = eight_hours, event_ns
-        newest = int(self.clock[1])
-        column = newest if kind == PREDICTED else min((event_ns - 1) // HOUR_NS, newest)
-        if column > newest - self.spec.hours:
-            self.ring[kind, venue, column % self.spec.hours] = eight_hours
+                said += STAMP, venue, stamp.event_ns, 0, stamp.open_interest_base, math.nan
+        funding_kernel.step(_packed(said), *self._written, close_ns)
 
     def matrix(self, kind: int, hours: int) -> np.ndarray:
         """(venue, step): the last `hours` hours, oldest first; NaN where nothing was settled, or forecast, in one."""
@@ -154,72 +124,70 @@ class FundingMap:
         rates: np.ndarray = self.ring[kind][:, columns]
         return rates
 
+    def rates(self) -> np.ndarray:
+        """(kind, venue): the newest rates, NaN where one is stale or its interval is not known."""
+        out = np.empty((2, len(self.spec.venues)))
+        funding_kernel.rates(self.rate, self.event_ns, self.clock, self._stale_ns, out)
+        return out
+
     def current(self, kind: int) -> np.ndarray:
-        """(venue,): the newest rate of each, NaN where it is stale or its interval is not known."""
-        return np.where(self.age_ns(kind) <= self.spec.stale_minutes[kind] * MINUTE_NS, self.rate[kind], np.nan)
+        """(venue,): those of one kind."""
+        rates: np.ndarray = self.rates()[kind]
+        return rates
 
     def age_ns(self, kind: int) -> np.ndarray:
         """(venue,): from the newest rate to the last close; very large before the first."""
         age: np.ndarray = self.clock[0] - self.event_ns[kind]
         return age
 
+    def summary(self, kind: int) -> tuple[float, float, float, float, float]:
+        """Over venues: mean rate, lowest, highest, mean z-score, and minutes to the next settlement; NaN for none.
+
+        The mean is weighted by open interest over those venues where that is known, plain where it is of none.
+        """
+        mean, low, high, score, minutes = funding_kernel.summary(kind, *self._read)
+        return mean, low, high, score, minutes
+
     def mean(self, kind: int) -> tuple[float, float]:
         """Over venues: plain, and weighted by open interest over those where that is known; NaN for none."""
-        rate = self.current(kind)
-        recent = self.clock[0] - self.stamp_ns <= self.spec.stale_minutes[PREDICTED] * MINUTE_NS
-        weight = np.where(recent, self.open_interest, np.nan)
-        plain, weighed = np.isfinite(rate), np.isfinite(rate * weight)
-        return (
-            float(rate[plain].mean()) if plain.any() else math.nan,
-            float(np.average(rate[weighed], weights=weight[weighed])) if weighed.any() else math.nan,
-        )
+        over, _, _ = self._said()
+        return float(over[kind, PLAIN]), float(over[kind, WEIGHTED])
 
     def spread(self, kind: int) -> float:
         """Highest less lowest rate over venues; NaN for fewer than two."""
-        rate = self.current(kind)
-        rate = rate[np.isfinite(rate)]
-        return float(rate.max() - rate.min()) if rate.size > 1 else math.nan
+        over, _, _ = self._said()
+        return float(over[kind, SPREAD])
 
     def z_score(self, kind: int) -> np.ndarray:
         """(venue,): the newest rate against those in the matrix over `z_hours`, itself included, in deviations."""
-        out, current = np.full(len(self.spec.venues), np.nan), self.current(kind)
-        for venue, row in enumerate(self.matrix(kind, self.spec.z_hours)):
-            held = row[np.isfinite(row)]
-            if held.size >= self.spec.z_least and (deviation := float(held.std())) > 1e-12:
-                out[venue] = (current[venue] - held.mean()) / deviation
-        return out
+        _, each, _ = self._said()
+        return each[kind, :, Z]
 
     def minutes_to_settlement(self) -> np.ndarray:
         """(venue,): as forecast, else one known interval after the last settlement; NaN when that has passed."""
-        last, hours = self.event_ns[SETTLED], self.interval_hours[SETTLED]
-        known = (last != FIRST) & np.isfinite(hours)
-        reckoned = np.where(known, last - self.clock[0] + np.where(known, hours, 0.0) * HOUR_NS, np.nan)
-        left = np.where(self.settles_ns > self.clock[0], self.settles_ns - self.clock[0], reckoned) / MINUTE_NS
-        return np.where(left > 0, left, np.nan)
+        _, _, minutes = self._said()
+        return minutes
+
+    def _said(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        venues = len(self.spec.venues)
+        over, each, minutes = np.empty((2, 6)), np.empty((2, venues, 3)), np.empty(venues)
+        funding_kernel.read(*self._read, over, each, minutes)
+        return over, each, minutes
 
     def outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
         """(side, channel, price): each venue's newest rate, alike at every price: what longs, and what shorts pay."""
-        rates = np.concatenate([self.current(SETTLED), self.current(PREDICTED)])
-        return np.stack([rates, -rates])[:, :, None] * np.ones(bins)
+        out = np.empty((2, len(self.channels), bins))
+        funding_kernel.outward(self.rate, self.event_ns, self.clock, self._stale_ns, out)
+        return out
 
     def scalars(self) -> np.ndarray:
         """By kind, in basis points per eight hours: means and spread, and of each venue rate, z-score and age.
 
         Rates and z-scores are what this side's positions pay; spreads, ages and the minutes are the same on both sides.
         """
-        sign = np.array([[1.0], [-1.0]])
-        both = np.ones((2, 1))
-        columns = []
-        for kind in (SETTLED, PREDICTED):
-            age = np.where(self.event_ns[kind] == FIRST, np.nan, self.age_ns(kind) / MINUTE_NS)
-            columns += [
-                sign * np.array(self.mean(kind)) * 1e4,
-                both * self.spread(kind) * 1e4,
-                sign * self.current(kind) * 1e4,
-                sign * self.z_score(kind),
-                both * age,
-            ]
-        return np.concatenate([*columns, both * self.minutes_to_settlement()], axis=1)
+        out = np.empty((2, len(self.scalar_names)))
+        funding_kernel.scalars(*self._read, out)
+        return out
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole state."""
@@ -227,19 +195,16 @@ class FundingMap:
 
 
 STATE_ARRAYS = (
-    "ring",
-    "rate",
-    "interval_hours",
-    "event_ns",
-    "announced_hours",
-    "interval_changes",
-    "settles_ns",
-    "open_interest",
-    "stamp_ns",
-    "clock",
-)
+    "ring", "past", "rate", "interval_hours", "event_ns", "announced_hours", "interval_changes", "settles_ns",
+    "open_interest", "stamp_ns", "clock",
+)  # fmt: skip
 
 
-def _known(hours: float) -> float:
-    """An interval as recorded; NaN for one that is none."""
-    return hours if 0 < hours < math.inf else math.nan
+def _packed(said: list[int | float]) -> np.ndarray:
+    """Records as `funding_kernel.step` reads them: times must not become doubles."""
+    return np.frombuffer(_packer(len(said) // ROW).pack(*said), dtype=np.int64) if said else NOTHING_SAID
+
+
+@functools.cache
+def _packer(records: int) -> struct.Struct:
+    return struct.Struct("=" + "qqqqdd" * records)
