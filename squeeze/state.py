@@ -13,8 +13,8 @@ from squeeze.arrays import HeatChannels, Scalars
 from squeeze.atlas import Atlas, Page
 from squeeze.errors import StepError
 from squeeze.heatmaps.liquidation import LiquidationMap
-from squeeze.heatmaps.protocol import traded
-from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, Liquidation, LiquidationSum, Quality
+from squeeze.heatmaps.protocol import PARTIAL, traded
+from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, Liquidation, LiquidationSum
 from squeeze.market.steps import Step
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.scalars.flow import CLOCK_NAMES, FlowScalars, clock_scalars
@@ -126,7 +126,13 @@ class MarketState:
         self.atlas = None if spec.atlas is None else Atlas(spec)
         self.scalar_names = (*self.price.names, *self.heat.names, *self.flow.names, *CLOCK_NAMES)
         self.scalar_names += () if self.atlas is None else self.atlas.scalar_names
-        self.degraded = _standing_degradation(spec)
+        standing = _standing_degradation(spec)
+        self._degraded = standing, standing | Degraded.VOLUME_UNIFORM
+        self._stale = [
+            (Unhealthy[f"{name.upper()}_STALE"], name, stream.stale_minutes * MINUTE_NS)
+            for name, stream in market.streams().items()
+            if stream.stale_minutes is not None
+        ]
 
     def advance(self, step: Step) -> Frame:
         """Fold one step in; the frame of what is known at its close."""
@@ -134,13 +140,16 @@ class MarketState:
         mark = bars.last if self.spec.market.mark is None else step.venue(self.spec.market.mark.venue).mark
         self._check(step, bars, mark)
         flow = None if bars.flow is None else traded(bars, self.spec.map.bin_log)
-        degraded = self.degraded | (Degraded.VOLUME_UNIFORM if flow is None else Degraded.NONE)
-        degraded |= Degraded.PARTIAL_BAR if bars.quality & Quality.PARTIAL else Degraded.NONE
+        degraded = self._degraded[flow is None]
+        if bars.quality & PARTIAL:
+            degraded |= Degraded.PARTIAL_BAR
         self.flow.fade_to(step.close_ns)
         stamp_base = self._take_flows(step)
         self.closed_ns = step.close_ns
         if bars.last is None:
-            return self._blank(step, degraded | self._turn_page(step, None), Unhealthy.BARS_STALE)
+            if self.atlas is not None:
+                degraded |= self._turn_page(self.atlas, step, None)
+            return self._blank(step, degraded, Unhealthy.BARS_STALE)
         if step.close_ns - max(self.bar_ns, self.started_ns) > self.spec.market.gap_reset_hours * HOUR_NS:
             self._restart(step.close_ns - self.length_ns)
         self.bar_ns = bars.last.event_ns
@@ -166,7 +175,8 @@ class MarketState:
         if rescaled:
             jumped = self.map.recounts > recounts
             degraded |= Degraded.OPEN_INTEREST_JUMPED if jumped else Degraded.OPEN_INTEREST_RESCALED
-        degraded |= self._turn_page(step, mark)
+        if self.atlas is not None:
+            degraded |= self._turn_page(self.atlas, step, mark)
         if not self.map.open_interest_base > 0:
             return self._blank(step, degraded, Unhealthy.NOT_FINITE)
         swept_share = swept @ self.map.prior / self.map.open_interest_base
@@ -253,17 +263,15 @@ class MarketState:
             page,
         )  # fmt: skip
 
-    def _turn_page(self, step: Step, mark: Candle | None) -> Degraded:
+    def _turn_page(self, atlas: Atlas, step: Step, mark: Candle | None) -> Degraded:
         """Have the atlas follow; what it had to leave out or take for a change of counting."""
-        if self.atlas is None:
+        before = atlas.counts.tolist()
+        atlas.step(step, mark, self.map)
+        counts = atlas.counts.tolist()
+        if counts == before:
             return Degraded.NONE
-        before = self.atlas.counts.copy()
-        self.atlas.step(step, mark, self.map)
         flags = (Degraded.PART_LEFT_OUT, Degraded.OPEN_INTEREST_JUMPED, Degraded.FUNDING_INTERVAL_CHANGED)
-        degraded = Degraded.NONE
-        for flag, more in zip(flags, self.atlas.counts > before, strict=True):
-            degraded |= flag if more else Degraded.NONE
-        return degraded
+        return Degraded(sum(flag for flag, old, new in zip(flags, before, counts, strict=True) if new > old))
 
     def _blank(self, step: Step, degraded: Degraded, reason: Unhealthy) -> Frame:
         """The frame of a step without a bar, or before open interest is known: nothing but NaN, and the reason."""
@@ -297,10 +305,9 @@ class MarketState:
             "funding": self.flow.numbers[1],
             "liquidations": self.flow.numbers[2],
         }
-        for name, stream in market.streams().items():
-            # Written so that NaN, a stream that never spoke, counts as stale.
-            if stream.stale_minutes is not None and not close_ns - newest[name] <= stream.stale_minutes * MINUTE_NS:
-                reasons |= Unhealthy[f"{name.upper()}_STALE"]
+        for reason, name, limit_ns in self._stale:
+            if not close_ns - newest[name] <= limit_ns:  # so that NaN, a stream that never spoke, counts as stale
+                reasons |= reason
         return reasons
 
     def snapshot(self) -> bytes:
