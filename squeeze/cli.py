@@ -265,10 +265,11 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
     from squeeze.market.verbs import MARKET_VERBS  # which needs this module whole
+    from squeeze.tools.map_verbs import MAP_VERBS
     from squeeze.tools.simulate import SIMULATE
     from squeeze.tools.verbs import TOOL_VERBS
 
-    found = VERBS | MARKET_VERBS | {"simulate": SIMULATE} | TOOL_VERBS
+    found = VERBS | MARKET_VERBS | {"simulate": SIMULATE} | TOOL_VERBS | MAP_VERBS
     for entry in entry_points(group="squeeze.verbs"):
         found[entry.name] = entry.load()
     for name, verb in found.items():

@@ -1,6 +1,7 @@
 """Every YAML that ships, and what a wrong one gets to hear."""
 
 import ast
+import math
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -150,3 +151,19 @@ def test_every_key_has_a_sentence(module):
 
 def is_sentence(node):
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+
+
+def test_distances_of_a_venue_come_from_the_tiers_that_ship(tmp_path):
+    parsed = yaml.safe_load(Path("configs/three-venues.yaml").read_text())
+    parsed["spec"]["market"]["symbol"] = "BTCUSDT"
+    parsed["spec"]["market"]["venues"][2]["distances_log"] = "shipped"
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(parsed))
+    binance = load_config(path).spec.market.venues[2]
+    longs, shorts = binance.distances_log
+    assert [round(100 * math.expm1(x), 2) for x in longs] == [-19.68, -9.64, -4.62, -1.61, -0.60]
+    assert [round(100 * math.expm1(x), 2) for x in shorts] == [19.52, 9.56, 4.58, 1.59, 0.60]
+    parsed["spec"]["market"]["symbol"] = "NOSUCHUSDT"
+    path.write_text(yaml.safe_dump(parsed))
+    with pytest.raises(ConfigError, match="no instrument record of binance NOSUCHUSDT comes with the package"):
+        load_config(path)

@@ -51,7 +51,7 @@ def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: Tex
     progress("exporting", 1, 1)
     pipeline.track_run(
         prepared, trained, run, figures["network"], {n: f for n, f in figures.items() if n != "network"},
-        dict(zip(("parity_probability", "parity_state"), differences, strict=True)), model, test=True,
+        dict(zip(("parity_probability", "parity_state"), differences, strict=True)), model, test=True, lake=lake,
     )  # fmt: skip
     messages = _replayed(model, lake, trained.blocks[-1].block.test_from_ns, out / "messages.jsonl", shown)
     _draw(prepared, pools, figures, messages, out)

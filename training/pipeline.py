@@ -20,6 +20,7 @@ from training.config import RunConfig, utc
 from training.evaluate import ap_gain, metrics
 from training.examples import Progress, silent
 from training.figures import heatmap_figure, precision_recall_figure, reliability_figure
+from training.maps import log_maps
 from training.network import parameters
 from training.walk import BlockResult, Prepared, Trained, prepare, walk
 
@@ -190,11 +191,12 @@ def heat_window(
 
 def track_run(
     prepared: Prepared, trained: Trained, run: runs.Run, figures: Figures, rivals: Mapping[str, Figures],
-    extra: Mapping[str, float], model: Path | None, *, test: bool,
+    extra: Mapping[str, float], model: Path | None, *, test: bool, lake: Lake | None = None,
 ) -> None:  # fmt: skip
     """Everything about a finished run into MLflow: the network's seed run with its blocks, and the baselines beside it.
 
-    Figures and pictures are of the test blocks or of the validation blocks, and the run is tagged with which.
+    Figures and pictures are of the test blocks or of the validation blocks, and the run is tagged with which. With a
+    `lake` the heatmaps of the last day before their end are drawn too.
     """
     track.connect()
     config, horizon = run.config, watched(run.config)
@@ -213,6 +215,8 @@ def track_run(
             counts = {"rows": len(pooled.ts_ns), "abstained": abstained}
             track.log_metrics(track.side_metrics(figures) | said | counts | dict(extra))
             _log_pictures(prepared, pooled)
+            if lake is not None:
+                log_maps(lake, config, int(pooled.ts_ns[-1]))
             track.mlflow.log_dict({"curve": run.pretraining["curve"]}, "pretraining.json")
             track.mlflow.log_dict(settings, "config.json")
             if model is not None:

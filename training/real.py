@@ -87,7 +87,7 @@ def _task(
         "abstained": abstained,
     }
     rivals = {name: _rival(sides, name) for name in ("reference", "logistic-simple", "logistic-all", "boosting")}
-    pipeline.track_run(prepared, trained, run, figures, rivals, extra, model, test=True)
+    pipeline.track_run(prepared, trained, run, figures, rivals, extra, model, test=True, lake=lake)
     _tell(config, run.degraded, run.masked_scalars, abstained, report["rows"], streamed, count)
     if streamed > STREAM_TOLERANCE:
         raise SqueezeError(

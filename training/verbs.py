@@ -47,9 +47,10 @@ def _train(args: Arguments) -> None:
 
     config = load_config(args.config, tuple(args.set))
     with progress_bars() as progress:
-        prepared, trained, run = pipeline.train_task(config, Lake(args.lake), args.out, progress)
+        lake = Lake(args.lake)
+        prepared, trained, run = pipeline.train_task(config, lake, args.out, progress)
     validation = pipeline.pool(trained.validation, pipeline.watched(config)).figures()
-    pipeline.track_run(prepared, trained, run, validation, {}, {}, None, test=False)
+    pipeline.track_run(prepared, trained, run, validation, {}, {}, None, test=False, lake=lake)
     show(args, pipeline.table({"network (validation)": validation}), f"kept in {pipeline.run_folder(args.out, config)}")
 
 

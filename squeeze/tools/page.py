@@ -116,7 +116,7 @@ def _market_chart(
         z=heat.astype(np.float32),
         zmin=0,
         zmax=brightest(heat),
-        colorscale=_square_root_cividis(),
+        colorscale=square_root_cividis(),
         colorbar={
             "title": {"text": "% of open interest per 0.1 % of price", "side": "right"},
             "thickness": 14,
@@ -202,7 +202,7 @@ def _market_chart(
     )
     figure.update_xaxes(range=[at[0], at[-1]])
     figure.update_xaxes(title_text="time (UTC)", row=3, col=1)
-    return _div(figure, "market", height=860, legend={"orientation": "h", "y": -0.1, "yanchor": "top"})
+    return div(figure, "market", height=860, legend={"orientation": "h", "y": -0.1, "yanchor": "top"})
 
 
 def _reliability_chart(reliability: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:
@@ -228,10 +228,11 @@ def _reliability_chart(reliability: Mapping[str, tuple[np.ndarray, np.ndarray, n
         )
     figure.update_xaxes(title_text="mean predicted probability", tickformat=".0%", range=[0, top])
     figure.update_yaxes(title_text="how often it came true", tickformat=".0%", rangemode="tozero")
-    return _div(figure, "reliability", height=460, legend={"x": 0.02, "y": 0.98})
+    return div(figure, "reliability", height=460, legend={"x": 0.02, "y": 0.98})
 
 
-def _div(figure: Any, name: str, height: int, legend: dict[str, Any]) -> str:
+def div(figure: Any, name: str, height: int, legend: dict[str, Any]) -> str:
+    """A plotly figure as a part of a page, with the same look as the others."""
     figure.update_layout(
         template="plotly_white",
         height=height,
@@ -251,7 +252,7 @@ def _div(figure: Any, name: str, height: int, legend: dict[str, Any]) -> str:
     return text
 
 
-def _square_root_cividis() -> list[list[Any]]:
+def square_root_cividis() -> list[list[Any]]:
     """Cividis with its colours spent on small values, so that the numbers stay as they are and thin zones are seen."""
     from plotly.colors import sample_colorscale
 

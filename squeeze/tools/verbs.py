@@ -1,4 +1,4 @@
-"""The verbs that turn results into something to read: `squeeze study`.
+"""The verbs that turn results into something to read: `squeeze study`, `squeeze rates`, `squeeze judge`.
 
 Importing this imports nothing heavy: each action does so when it runs.
 """
@@ -14,6 +14,7 @@ import msgspec
 
 from squeeze.cli import Arguments, Verb, iso, lake_argument, show, telling
 from squeeze.errors import ConfigError
+from squeeze.tools.judge import verb as judging
 
 if TYPE_CHECKING:
     from squeeze.market.lake import Lake
@@ -150,11 +151,65 @@ def _row(row: Any) -> dict[str, Any]:
     )
 
 
+def _rates_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--days", type=int, default=20, help="of each market, after the warm-up (default: 20)")
+    parser.add_argument("--warm-up", type=int, default=3, help="days in which the map fills first (default: 3)")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="a market of either kind for each")
+    parser.add_argument("--draws", type=int, default=2000, help="of whole days, for each interval (default: 2000)")
+    parser.add_argument("--out", type=Path, default=Path("docs/pattern-rates"), help="written with .md and .json")
+
+
+def _rates(args: Arguments) -> None:
+    from squeeze.tools.rates import report
+    from squeeze.tools.rates.count import follows, rates
+    from squeeze.tools.rates.walls import shares
+    from squeeze.tools.rates.watch import measure, spec_of
+    from squeeze.tools.study.report import commit
+
+    if args.days < 1 or args.warm_up < 0 or args.draws < 100:
+        raise ConfigError("rates: --days is positive, --warm-up not negative, --draws at least 100")
+    atlas = spec_of(args.warm_up).atlas
+    assert atlas is not None  # noqa: S101
+    counted: list[Any] = []
+    after: list[Any] = []
+    walls: list[Any] = []
+    with telling() as tell:
+        for market, zones in ((report.NULL, "do_not_matter"), (report.MATTER, "matter")):
+            watched, compared = measure(zones, args.days, args.warm_up, args.seeds, tell)  # type: ignore[arg-type]
+            counted += rates(market, watched)
+            after += follows(market, watched, args.draws)
+            walls += shares(market, compared, float(atlas.patterns.spoofed_wall.least_pulls))
+    facts = {
+        "command": shlex.join(["squeeze", *sys.argv[1:]]),
+        "commit": commit(),
+        "data": f"{args.days} days by the minute after {args.warm_up} days of warm-up, for each of seeds "
+        f"{', '.join(map(str, args.seeds))}; three venues, a book a minute, default thresholds",
+        report.NULL: "forced orders follow volatility and each other and hit anybody; nobody leaves; walls are meant",
+        report.MATTER: "positions are liquidated where their margin ends; holders leave; half of the walls are spoofs",
+        "intervals": f"{args.draws} draws of whole UTC days, seed 0",
+    }
+    written = report.write(args.out, facts, counted, after, walls, atlas.patterns)
+    shown = [{name: getattr(row, name) for name in row.__struct_fields__[:8]} for row in counted]
+    show(args, shown, "" if args.json else f"written: {', '.join(map(str, written))}")
+
+
 TOOL_VERBS = {
+    "judge": Verb(
+        "the liquidation map held against truth, simulated and recorded",
+        judging.EXAMPLE,
+        judging.arguments,
+        judging.judge,
+    ),
     "study": Verb(
         "measure what is claimed of zones and cascades, each claim beside its null",
         "squeeze study configs/prints-btc-2024.yaml --data DATA --out docs/study-prints-btc-2024",
         _study_arguments,
         _study,
+    ),
+    "rates": Verb(
+        "how often each pattern is flagged where zones mean nothing and where they matter, and what follows",
+        "squeeze rates --days 20 --seeds 0 1 --out docs/pattern-rates",
+        _rates_arguments,
+        _rates,
     ),
 }

@@ -2,19 +2,18 @@
 
 import itertools
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
-import yaml
 from jaxtyping import Int64
 
-from squeeze.errors import ConfigError, DataError
+from squeeze.errors import DataError
 from squeeze.market.events import DAY_NS, MINUTE_NS
 from squeeze.market.lake import Lake
 from squeeze.outcomes import Liquidations
 from squeeze.spec import LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 from squeeze.strict import convert
+from squeeze.tools.run_file import read_run_file
 
 
 class Splits(msgspec.Struct, frozen=True):
@@ -36,11 +35,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
 def load_task(path: Path) -> Task:
     """A run file's task; `ConfigError` names the file and the key."""
-    try:
-        parsed = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from None
-    return convert(_plain(parsed), Task, str(path))
+    return convert(read_run_file(path), Task, str(path))
 
 
 def simulated_task() -> Task:
@@ -102,12 +97,3 @@ def liquidations(
             rows["event_ns"], int(cadences[0]) if len(cadences) else 0, rows["long_usd"], rows["short_usd"]
         )
     return Liquidations.prints(rows["event_ns"], rows["side"], rows["usd"])
-
-
-def _plain(value: Any) -> Any:
-    """YAML reads a bare date as a date; configs take text."""
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return value.isoformat() if hasattr(value, "isoformat") else value
