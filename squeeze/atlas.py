@@ -102,7 +102,7 @@ class Atlas:
         self.counts[0] += sum(faults for _, faults in judged.values())
         parts = {name: part for name, (part, _) in judged.items()}
         for venue in self.venues:
-            venue.step(parts[venue.name], mark, step, main)
+            self.counts[0] += venue.step(parts[venue.name], mark, step, main)
         self.stops.step(parts[self.names[0]], mark, step.close_ns)
         self.funding.step(parts, mark, step.close_ns)
         self.scene = self._scene(step, parts, mark)

@@ -11,7 +11,7 @@ from squeeze.errors import StepError
 from squeeze.heatmaps.flow import FlowMap
 from squeeze.heatmaps.liquidation import LiquidationMap
 from squeeze.heatmaps.open_interest import OpenInterestMap
-from squeeze.heatmaps.order_book import OrderBookMap, check_book
+from squeeze.heatmaps.order_book import OrderBookMap
 from squeeze.heatmaps.protocol import HeatMap, check_candle, traded
 from squeeze.heatmaps.volume_profile import VolumeProfile
 from squeeze.market.events import HOUR_NS, Liquidation, Quality
@@ -60,25 +60,30 @@ class VenueMaps:
         """What the liquidation map is measured against; NaN before the first."""
         return self.liquidation.open_interest_base
 
-    def step(self, part: VenueStep, mark: Candle, step: Step, main: LiquidationMap) -> None:
-        """Fold one step of a sound part in; `mark` is the market's, for where the venue's own is not known."""
+    def step(self, part: VenueStep, mark: Candle, step: Step, main: LiquidationMap) -> bool:
+        """Fold one step of a sound part in; `mark` is the market's, for where the venue's own is not known.
+
+        Returns whether its book made no sense, and was left out.
+        """
         own = part.mark or mark
-        for one in self.maps:
+        for one in (self.volume, self.interest, self.flow):
             one.step(part, own, step.close_ns)
+        is_refused = _refuses(self.book.step, part, own, step.close_ns)
+        if is_refused:
+            self.book.step(msgspec.structs.replace(part, book=None), own, step.close_ns)
         if self.is_main:
             self.liquidation = main
             if part.last is not None:
                 self.clock[0] = step.close_ns
-            return
-        spoke = part.mark is not None or part.last is not None or part.flow is not None
-        if not spoke:
-            return
+        elif part.mark is not None or part.last is not None or part.flow is not None:
+            self._feed(part, own, step)
+        return is_refused
+
+    def _feed(self, part: VenueStep, mark: Candle, step: Step) -> None:
+        """Have the venue's own liquidation map follow; after too long a silence it begins anew."""
         if self.fed_ns and step.close_ns - self.fed_ns > self.spec.market.gap_reset_hours * HOUR_NS:
             self.liquidation = LiquidationMap(self.map_spec, distances_log(self.spec, self.name))
         self.clock[0] = step.close_ns
-        self._feed(part, own, step)
-
-    def _feed(self, part: VenueStep, mark: Candle, step: Step) -> None:
         stamp_base = math.nan
         for stamp in part.open_interest:
             if 0 < stamp.open_interest_base < math.inf and stamp.event_ns > self.clock[1]:
@@ -129,7 +134,7 @@ class VenueMaps:
 def sound(part: VenueStep, bin_log: float) -> tuple[VenueStep, int]:
     """A part without what makes no sense, and how many things that were.
 
-    A candle that is none, amounts that are negative or not finite, a book that is crossed or has such amounts.
+    A candle that is none, and amounts that are negative or not finite.
     """
     changes: dict[str, object] = {}
     for name, candle in (("last", part.last), ("mark", part.mark)):
@@ -138,8 +143,6 @@ def sound(part: VenueStep, bin_log: float) -> tuple[VenueStep, int]:
     whole = msgspec.structs.replace(part, last=None) if "last" in changes else part
     if _refuses(traded, whole, bin_log):
         changes |= {"flow": None, "volume_base": math.nan, "taker_buy_base": math.nan}
-    if part.book is not None and _refuses(check_book, part.book):
-        changes["book"] = None
     return (msgspec.structs.replace(part, **changes), len(changes)) if changes else (part, 0)
 
 
