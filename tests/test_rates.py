@@ -263,7 +263,7 @@ def test_every_pattern_is_either_false_or_true_on_the_null():
 
 
 def row(pattern, flagged, top, most):
-    return Rate(report.MATTER, pattern, "long", 1.0, flagged, 3, 3.0, 2.0, top, most)
+    return Rate(report.MATTER, pattern, "long", 1.0, flagged, 3, 30.0 * flagged, 2.0, top, most)
 
 
 def test_a_remark_is_made_where_a_flag_is_up_too_often_or_never():
@@ -278,8 +278,16 @@ def test_a_remark_is_made_where_a_flag_is_up_too_often_or_never():
     assert "more than half" in said["thinning"]
     assert said["thinning"].endswith("`least_thinning` is 0.4, what is held against it reached 0.9, and 0.8 in 5% of "
                                      "minutes; proposed: 0.8")  # fmt: skip
-    assert "proposed: 0.35" in said["iceberg"]
+    assert "proposed: 0.7" in said["iceberg"]
     assert "nothing to propose" in said["stale_timeframe"]
+
+
+def test_no_threshold_is_proposed_where_it_is_not_what_decides():
+    others = [row(name, 0.1, np.nan, np.nan) for name in NAMES if name not in ("iceberg", "stale_timeframe")]
+    said = report.remarks([row("iceberg", 0.0, 0.0, 2.7), row("stale_timeframe", 0.6, 1.0, 1.0), *others],
+                          PatternsSpec())  # fmt: skip
+    assert said["iceberg"].endswith("proposed: to keep it")
+    assert "no value of it would do" in said["stale_timeframe"]
 
 
 def test_the_command_writes_both_files_and_says_what_is_measured_again(tmp_path, capsys):
