@@ -420,6 +420,8 @@ def test_a_recording_made_of_the_map_is_found_in_it(planted):
     pooled = found[later, "capture, crossed, all times, 1 h", FITTED, CHANCE]
     assert pooled.estimate > 0.5
     assert (" all recorded days", "capture, crossed, 24 h", PRIOR, CHANCE) in found
+    placed = found[" all recorded days", "placed ahead of the mark, 1 h", "liquidations", ACTUAL]
+    assert 0.5 < placed.estimate <= 1.0
 
 
 def test_weights_of_a_day_have_not_seen_it(planted):

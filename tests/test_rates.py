@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from squeeze.cli import main
-from squeeze.market.events import MINUTE_NS, BookUpdate
+from squeeze.market.events import MINUTE_NS
 from squeeze.patterns.catalogue import NAMES
 from squeeze.patterns.scene import FILLED, PULLED, WALL
 from squeeze.patterns.spec import PatternsSpec
@@ -27,7 +27,6 @@ from squeeze.tools.rates.watch import (
     outside_volatility,
     rises,
     spec_of,
-    whole_levels,
 )
 
 PATTERN = NAMES.index("thinning")
@@ -180,16 +179,6 @@ def test_outside_volatility_is_that_of_each_close(market):
     found, detail = outside_volatility(market), market.detail()
     assert len(found) == 1440
     assert found[-1] == detail.outside.sigma[detail.first_step + 1440 * market.spec.substeps - 1]
-
-
-def test_levels_of_one_price_are_one():
-    update = BookUpdate(
-        venue="v", symbol="S", event_ns=1, known_at_ns=1, is_snapshot=True, depth=9,
-        bids=[(9.0, 1.0), (9.0, 5.0), (8.0, 2.0)], asks=[(10.0, 3.0)],
-    )  # fmt: skip
-    one = whole_levels(update)
-    assert one.bids == [(9.0, 6.0), (8.0, 2.0)]
-    assert one.asks == [(10.0, 3.0)]
 
 
 # -- Walls -------------------------------------------------------------------------------------------------------------

@@ -35,10 +35,11 @@ from squeeze.simulator import (
     market_events,
     published,
     simulate,
+    three_exchanges,
 )
 from squeeze.simulator.kernel import DRAINED, IMPACT, LAST, Tape, WallBook, hit_book
 from squeeze.simulator.publish import censored, joined
-from squeeze.simulator.resting import LEVELS, SPACING_LOG, depth_usd, order_book
+from squeeze.simulator.resting import LEVELS, SPACING_LOG, book_rows, depth_usd, order_book
 from squeeze.simulator.rules import rules_of
 from squeeze.simulator.truth import close_step
 
@@ -214,6 +215,23 @@ def test_books_are_in_order_and_not_crossed_and_speak_of_their_venue(market, fin
         summary = summarise(book, 5e-4)
         assert summary.spread_bps == pytest.approx(1.0, abs=0.05)
     assert order_book(market, 59, 1) == of(fine, BookUpdate, "okx")[0]
+
+
+def test_a_wall_rests_at_its_own_price_on_a_venue_whose_price_strays_and_is_one_level():
+    market = simulate(three_exchanges(days=1), 2)
+    walls, seen = market.detail().played.standing, 0
+    for minute in range(0, 1440, 7):
+        for venue in range(3):
+            rows = book_rows(market, minute, venue, 0.0)
+            last = math.log(market.venues[venue].last[minute, 3])
+            assert len(set(zip(rows["side"].tolist(), rows["price"].tolist(), strict=True))) == len(rows["price"])
+            for log_price, side, usd, *_ in walls[minute][(walls[minute][:, 2] > 0) & (walls[minute][:, 5] == venue)]:
+                if (log_price - last) * (-1 if side == 0 else 1) <= 0:
+                    continue
+                at = (rows["side"] == side) & (rows["price"] == round(math.exp(log_price), 1))
+                assert (rows["size_base"] * rows["price"])[at].sum() >= usd * (1 - 1e-9)
+                seen += 1
+    assert seen > 100
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from squeeze.market.events import MINUTE_NS, BookUpdate
 from squeeze.market.rows import Columns
-from squeeze.simulator.kernel import ASK, BID, DRAINED, IMPACT, LAST, Rules
+from squeeze.simulator.kernel import ASK, BID, DRAINED, IMPACT, Rules
 from squeeze.simulator.market import SimulatedMarket
 from squeeze.simulator.truth import close_step
 
@@ -85,14 +85,16 @@ def book_rows(market: SimulatedMarket, minute: int, venue: int, noise_sd: float)
     standing = standing[(standing[:, 2] > 0.0) & (standing[:, 5] == venue)]
     prices, usd, sides = [], [], []
     for side, sign in ((BID, -1.0), (ASK, 1.0)):
-        away = sign * (standing[:, 0] - state[LAST])
+        away = sign * (standing[:, 0] - last)  # a wall stays where it is, whatever the venue's basis does
         shown = (standing[:, 1] == side) & (away > 0.0)
         distance = np.append(borders[:-1] + SPACING_LOG / 2, away[shown])
         curve = depth_usd(rules, calm, state[IMPACT], state[DRAINED], side, borders)
-        order = np.argsort(distance, kind="stable")
-        prices.append(np.exp(last + sign * distance[order]).round(decimals))
-        usd.append(np.append(share * np.diff(curve) * scatter[side], standing[shown, 2])[order])
-        sides.append(np.full(len(order), side))
+        rests = np.append(share * np.diff(curve) * scatter[side], standing[shown, 2])
+        at, place = np.unique(np.exp(last + sign * distance).round(decimals), return_inverse=True)
+        nearest_first = slice(None, None, -1) if side == BID else slice(None)
+        prices.append(at[nearest_first])
+        usd.append(np.bincount(place, rests)[nearest_first])  # what rests at one price is one level
+        sides.append(np.full(len(at), side))
     price = np.concatenate(prices)
     close_ns = int(market.minute_ns[minute]) + MINUTE_NS
     lag_ns = int(market.spec.all_venues()[venue].lag_ms * 1e6)

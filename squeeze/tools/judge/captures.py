@@ -18,6 +18,7 @@ from squeeze.tools.judge.pool import Pool
 
 EXTREME, NEAREST, TRUTH, OLD = "nearest beyond the extreme", "nearest the mark", "true map", "map of 7 days before"
 SIDES = ("longs", "shorts")
+PLACED = "placed ahead of the mark"
 
 
 def measure(scope: str, horizon_minutes: int) -> str:
@@ -51,6 +52,12 @@ def add(
             caught, total = (each.reshape(-1, 2) for each in capture(*rows))
             pool.add(measure(scope, horizon_minutes), name, caught, total, snapshots.day)
         pool.add(measure(scopes()[-1], horizon_minutes), name, *_of_all(score, snapshots.usd, came), snapshots.day)
+
+
+def add_placed(pool: Pool, snapshots: Snapshots, horizon_minutes: int) -> None:
+    """How much of what was liquidated lies on any level at all."""
+    placed = f"{PLACED}, {horizon_minutes // 60} h"
+    pool.add(placed, "liquidations", snapshots.usd.sum(axis=2), snapshots.all_usd, snapshots.day)
 
 
 def _of_all(score: ByLevel, usd: ByLevel, offered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ def findings(pool: Pool, market: str) -> list[Finding]:
             if measure.startswith("rank"):
                 if scores != captures.OLD:
                     found.append(pool.ratio(measure, market, scores, captures.OLD))
-            elif measure == volumes.CALIBRATION:
+            elif measure == volumes.CALIBRATION or measure.startswith(captures.PLACED):
                 found.append(pool.ratio(measure, market, scores, ACTUAL))
             elif measure == volumes.CORRELATION:
                 found.append(pool.correlation(measure, market, scores, volumes.EXTREME))

@@ -124,6 +124,7 @@ def judge(recorded: Recorded, drawing: Drawing) -> list[Finding]:
         intervals = (recorded.closes_ns, recorded.length_ns, recorded.usd)
         snapshots = of_intervals(recorded.past, recorded.spec, rows, horizon, *intervals)
         placed = horizon * MINUTE_NS > recorded.length_ns
+        captures.add_placed(whole, snapshots, horizon)
         captures.add(whole, snapshots, {n: mixed(snapshots.heat, w) for n, w in fixed.items()}, horizon, placed)
         frozen_ns = recorded.past.closes_ns[snapshots.row]
         after = snapshots.where(frozen_ns >= recorded.cuts_ns[0])

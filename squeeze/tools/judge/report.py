@@ -16,10 +16,14 @@ from squeeze.tools.judge.pool import ACTUAL, CHANCE
 CAPTURE = (
     "Percent of liquidated USD in the top quarter of levels (5 bp each) ahead of the mark, of a map frozen before 1 or"
     " 24 hours; chance is 25, equal levels share. *Within 2 %* and *5 %*: of all levels so near, where nearness wins by"
-    " itself, for the mark seldom goes as far. *Crossed*: of the levels that the mark then came to, which takes away the merit of being near. *Crossed, all times*: all such"
-    " levels of all snapshots in one ranking. In brackets 95 %, from whole UTC days drawn anew."
+    " itself, for the mark seldom goes as far. *Crossed*: of the levels that the mark then came to, which takes away the"
+    " merit of being near. *Crossed, all times*: all such levels of all snapshots in one ranking. In brackets 95 %, from"
+    " whole UTC days drawn anew."
 )
-PAIRED = "The same rows, paired: what the map catches more than each rival, in percentage points, with 95 %."
+PLACED = (
+    "Percent of liquidated USD that lies ahead of the frozen mark, within 10 %: the rest is judged by no level. Positions"
+    " opened later, and prices that turned, are among it."
+)
 CALIBRATION = "Expected over actual liquidations, all intervals and both sides; 1 is right. In brackets 95 %."
 CORRELATION = (
     "Between the roots of expected and actual liquidations of each interval and side. The rival is a regression on the"
@@ -68,6 +72,7 @@ def markdown(title: str, facts: dict[str, str], found: Sequence[Finding], notes:
     lines += ["## In short", "", *in_short(found), ""]
     for heading, prefix, words in (
         ("Capture", "capture", CAPTURE),
+        ("Placed", captures.PLACED, PLACED),
         ("Level calibration", volumes.CALIBRATION, CALIBRATION),
         ("Volumes", volumes.CORRELATION, CORRELATION),
         ("Rank correlation with the true map", "rank correlation", RANKS),
@@ -90,9 +95,8 @@ def in_short(found: Sequence[Finding]) -> list[str]:
         for scope in (captures.measure("within 2 %", 60), captures.measure("crossed", 1440)):
             map_says, rival = (held.get((market, scope, name, CHANCE)) for name in (best, captures.EXTREME))
             if map_says is not None and rival is not None:
-                parts.append(
-                    f"{_short(scope)}: {percent(map_says)} % ({map_says.verdict}; chance 25 %), the rival {percent(rival)} %"
-                )
+                said = f"{_short(scope)}: {percent(map_says)} % ({map_says.verdict}; chance 25 %)"
+                parts.append(f"{said}, the rival {percent(rival)} %")
         level = held.get((market, volumes.CALIBRATION, best, ACTUAL))
         told = held.get((market, volumes.CORRELATION, best, volumes.EXTREME))
         parts += [] if level is None else [f"expected over actual {ratio(level)}"]
@@ -112,6 +116,8 @@ def _section(prefix: str, rows: Sequence[Finding]) -> list[str]:
             paired = [e for e in own if e.against != CHANCE]
             lines += [f"{paired[0].scores[0].upper()}{paired[0].scores[1:]} less its rivals:", ""] if paired else []
             lines += table(paired, points, by_rival=True) if paired else []
+        elif prefix == captures.PLACED:
+            lines += table(own, percent)
         elif prefix == volumes.CALIBRATION:
             lines += table(own, ratio)
         elif prefix in (volumes.CORRELATION, "thinning"):
@@ -142,7 +148,7 @@ def _row_of(each: Finding, by_rival: bool) -> str:
 
 def _short(measure: str) -> str:
     head, _, rest = measure.partition(", ")
-    return rest if head in ("capture", "rank correlation") else measure.removeprefix("thinning: ")
+    return rest if head in ("capture", "rank correlation", captures.PLACED) else measure.removeprefix("thinning: ")
 
 
 def percent(each: Finding) -> str:

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int64
 
-from squeeze.market.events import DAY_NS, MINUTE_NS, AnyEvent, BookUpdate
+from squeeze.market.events import DAY_NS, MINUTE_NS
 from squeeze.patterns.catalogue import NAMES
 from squeeze.simulator.market import SimulatedMarket, simulate
 from squeeze.simulator.publish import Publication, market_events
@@ -80,8 +80,7 @@ class Watched:
 def market_spec(zones: Zones, days: int) -> SimulatorSpec:
     """A market of three venues in which zones matter, holders leave and half of the walls are spoofs; or none of these.
 
-    Venues share one price without a basis: the simulator moves a wall with its venue's basis, from bin to bin, and then
-    a wall that stands looks pulled.
+    Venues share one price, without a basis.
     """
     null = zones == "do_not_matter"
     return SimulatorSpec(
@@ -114,8 +113,7 @@ def watch(market: SimulatedMarket, spec: Spec) -> tuple[Watched, Compared]:
     """Fold all that a market publishes: trades, a book a minute and the rest. Steps without a warm map are left out."""
     closes, scores, flags, values, book = [], [], [], [], WallBook()
     end_ns = int(market.minute_ns[-1]) + MINUTE_NS
-    events = map(whole_levels, market_events(market, Publication(prices="trades", book_minutes=1)))
-    for _, _, frame in folded(spec, events):
+    for _, _, frame in folded(spec, market_events(market, Publication(prices="trades", book_minutes=1))):
         if frame.unhealthy & BLIND or frame.page is None or frame.close_ns > end_ns:
             continue
         closes.append(frame.close_ns)
@@ -139,21 +137,6 @@ def watch(market: SimulatedMarket, spec: Spec) -> tuple[Watched, Compared]:
         excited=np.searchsorted(EXCITED, excitement(market)[minute]).astype(np.int64),
     )
     return watched, book.compared(market, closes_ns, spec.map.bin_log, spec.market.venue_names())
-
-
-def whole_levels(event: AnyEvent) -> AnyEvent:
-    """A book with levels of one price as one, as a venue has them; the simulator publishes a wall beside what else
-    rests at its price, and the last would be taken for all.
-    """
-    if not isinstance(event, BookUpdate):
-        return event
-    sides = []
-    for levels in (event.bids, event.asks):
-        summed: dict[float, float] = {}
-        for price, size in levels:
-            summed[price] = summed.get(price, 0.0) + size
-        sides.append(list(summed.items()))
-    return msgspec.structs.replace(event, bids=sides[0], asks=sides[1])
 
 
 def levers(found: np.ndarray) -> Float[np.ndarray, "pattern side"]:
