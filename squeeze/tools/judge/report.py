@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 import msgspec
@@ -16,13 +16,13 @@ from squeeze.tools.judge.pool import ACTUAL, CHANCE
 CAPTURE = (
     "Percent of liquidated USD in the top quarter of levels (5 bp each) ahead of the mark, of a map frozen before 1 or"
     " 24 hours; chance is 25, equal levels share. *Within 2 %* and *5 %*: of all levels so near, where nearness wins by"
-    " itself, for the mark seldom goes as far. *Crossed*: of the levels that the mark then came to, which takes away the"
-    " merit of being near. *Crossed, all times*: all such levels of all snapshots in one ranking. In brackets 95 %, from"
-    " whole UTC days drawn anew."
+    " itself, for the mark seldom goes as far. *Crossed*: of the levels that the mark then came to, which takes away"
+    " the merit of being near. *Crossed, all times*: all such levels of all snapshots in one ranking. In brackets 95 %,"
+    " from whole UTC days drawn anew."
 )
 PLACED = (
-    "Percent of liquidated USD that lies ahead of the frozen mark, within 10 %: the rest is judged by no level. Positions"
-    " opened later, and prices that turned, are among it."
+    "Percent of liquidated USD that lies ahead of the frozen mark, within 10 %: the rest is judged by no level."
+    " Positions opened later, and prices that turned, are among it."
 )
 CALIBRATION = "Expected over actual liquidations, all intervals and both sides; 1 is right. In brackets 95 %."
 CORRELATION = (
@@ -33,7 +33,8 @@ CORRELATION = (
 RANKS = (
     "Spearman's between estimated and true mass over the 5 bp levels of a band: mean over snapshots. The control is the"
     " map of 7 days before at the same distances: what the mere shape of a map is worth. In brackets the difference"
-    " from the control, 95 %."
+    " from the control, 95 %. Positions are there all the same where zones do not matter: only who is liquidated is not"
+    " theirs to say."
 )
 
 THINNING = (
@@ -48,14 +49,21 @@ CHOSEN = (
 )
 
 
-def write(out: Path, title: str, facts: dict[str, str], found: Sequence[Finding], notes: Sequence[str]) -> list[Path]:
-    """`out` with the endings `.json` and `.md`, each whole or not at all."""
+def write(
+    out: Path,
+    title: str,
+    facts: dict[str, str],
+    found: Sequence[Finding],
+    notes: Sequence[str],
+    without_tables: Collection[str] = (),
+) -> list[Path]:
+    """`out` with the endings `.json` and `.md`, each whole; some markets have their tables in JSON only."""
     written = [out.with_name(f"{out.name}.{ending}") for ending in ("json", "md")]
     document = {"facts": facts, "notes": list(notes), "findings": [plain(each) for each in found]}
     with whole(written[0]) as part:
         part.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     with whole(written[1]) as part:
-        part.write_text(markdown(title, facts, found, notes), encoding="utf-8")
+        part.write_text(markdown(title, facts, found, notes, without_tables), encoding="utf-8")
     return written
 
 
@@ -65,11 +73,21 @@ def plain(each: Finding) -> dict[str, object]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in fields.items()}
 
 
-def markdown(title: str, facts: dict[str, str], found: Sequence[Finding], notes: Sequence[str]) -> str:
-    """The page: facts, notes, then a table for each market and kind of figure."""
+def markdown(
+    title: str,
+    facts: dict[str, str],
+    found: Sequence[Finding],
+    notes: Sequence[str],
+    without_tables: Collection[str] = (),
+) -> str:
+    """The page: facts, notes, a line for each market, then its table of each kind of figure."""
     lines = [f"# {title}", "", *(f"- **{name}**: {text}" for name, text in facts.items()), ""]
     lines += [f"{note}\n" for note in notes]
     lines += ["## In short", "", *in_short(found), ""]
+    found = [each for each in found if each.market not in without_tables]
+    lines += [f"Tables of these markets one by one are in the JSON: {', '.join(without_tables)}.", ""] * bool(
+        without_tables
+    )
     for heading, prefix, words in (
         ("Capture", "capture", CAPTURE),
         ("Placed", captures.PLACED, PLACED),

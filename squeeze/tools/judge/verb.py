@@ -50,16 +50,18 @@ def judge(args: Arguments) -> None:
     drawing = Drawing(args.draws, args.seed)
     facts = {"command": shlex.join(["squeeze", *sys.argv[1:]]), "commit": commit()}
     with telling() as tell:
-        task, more, found, notes = _simulated(args, drawing, tell) if args.sim else _recorded(args, drawing, tell)
+        task, more, found, notes, apart = (
+            _simulated(args, drawing, tell) if args.sim else _recorded(args, drawing, tell)
+        )
     facts |= more | {"intervals": f"{args.draws} draws of whole UTC days, seed {args.seed}"}
     title = f"The map beside the truth: {task}" if args.sim else f"The map beside recorded liquidations: {task}"
-    written = write(args.out or Path("docs") / f"judge-{task}", title, facts, found, notes)
+    written = write(args.out or Path("docs") / f"judge-{task}", title, facts, found, notes, apart)
     kept = [plain(each) for each in found if each.against in ("chance", "actual", "a coin")]
     told = "\n".join(f"{k}: {v}" for k, v in facts.items()) + f"\nwritten: {', '.join(map(str, written))}"
     show(args, kept, "" if args.json else told)
 
 
-Judged = tuple[str, dict[str, str], list["Finding"], list[str]]
+Judged = tuple[str, dict[str, str], list["Finding"], list[str], tuple[str, ...]]
 
 
 def _simulated(args: Arguments, drawing: "Drawing", tell: Any) -> Judged:
@@ -79,7 +81,7 @@ def _simulated(args: Arguments, drawing: "Drawing", tell: Any) -> Judged:
         "chosen on": f"seeds {chosen} of the default market and of the one with leavers: κ and the hazard tilt alone",
         "tilted closes": f"close_tilt_near {near:g}, close_tilt_profit {profit:g}; the default is none",
     }
-    return "simulator", facts, found, []
+    return "simulator", facts, found, [], tuple(simulated.MARKETS)
 
 
 def _recorded(args: Arguments, drawing: "Drawing", tell: Any) -> Judged:
@@ -107,4 +109,4 @@ def _recorded(args: Arguments, drawing: "Drawing", tell: Any) -> Judged:
         "map": f"folded from {start} on; weights fitted anew each day from {iso(int(held.cuts_ns[0]))} on",
         "looks": f"none at test blocks: nothing known from {iso(test_ns)} on was read",
     }
-    return task.task, facts, recorded.judge(held, drawing), [PLACED]
+    return task.task, facts, recorded.judge(held, drawing), [PLACED], ()
