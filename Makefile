@@ -9,8 +9,8 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/squeeze demo
 
-test: .venv/ready
-	$(BIN)/python -m pytest -q
+test: .venv/ready # a process for each core, a file at a time
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 real: .venv/ready
 	$(BIN)/squeeze real configs/hourly-btc-2026.yaml configs/prints-btc-2024.yaml --data $(DATA) $(if $(AFTER),--after $(AFTER))

@@ -142,7 +142,7 @@ def remarks(rates: Sequence[Rate], thresholds: PatternsSpec) -> dict[str, str]:
             continue
         if name in LEVERS:
             field = LEVERS[name][0]
-            threshold = getattr(getattr(thresholds, name), field)
+            threshold = float(getattr(getattr(thresholds, name), field))
             text += f"; `{field}` is {threshold:g}, {_proposal(known, threshold)}"
         said[name] = text
     return said
