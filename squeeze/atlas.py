@@ -44,8 +44,8 @@ class Page:
     """What the atlas says at one close. All of it was known then.
 
     `channels` (side, channel, price) are the maps in the frame's own bins, outward; NaN where not recorded or covered.
-    `scalars` (side, scalar). `zones`, `ended` and `walls` are records as `patterns.scene` says, `found` (pattern, side)
-    as `patterns.pattern`.
+    `scalars` (side, scalar). `scene` holds zones, walls, nodes and venues as records, and the maps by whole grid bins
+    (`patterns.scene`); `found` (pattern, side) is of `patterns.pattern`.
     """
 
     channels: np.ndarray
@@ -74,15 +74,17 @@ class Atlas:
         self.walls = WallTracker(spec.atlas.walls, spec.map.bin_log, len(self.names))
         self.moment = Moment(spec.map.bin_log)
         self.patterns = Patterns(spec.atlas.patterns)
+        self._silence_ns = round(spec.atlas.silent_minutes * MINUTE_NS)
         self._nodes_ns = round(spec.atlas.nodes_minutes * MINUTE_NS)
         self.nodes = np.zeros(NODES, NODE)
-        self.clock = np.zeros(4, dtype=np.int64)
-        """Close of the last step, how many nodes there are, when they were looked for, funding intervals changed."""
+        self.clock = np.zeros(3, dtype=np.int64)
+        """Close of the last step, how many nodes there are, when they were looked for."""
         self.counts = np.zeros(3, dtype=np.int64)
         """Parts left out, jumps of open interest, funding intervals changed: so far."""
         self.scene: Scene | None = None
         self._named = self._maps()
-        self.channels = tuple(f"{channel}{tail}" for tail, one in self._named for channel in one.channels)
+        others = tuple(f"{channel}{tail}" for tail, one in self._named for channel in one.channels)
+        self.channels = (*(f"liquidation_{name}" for name in self.names), *others)
         maps = tuple(f"{scalar}{tail}" for tail, one in self._named for scalar in one.scalar_names)
         self.scalar_names = (*maps, *self.patterns.scalar_names)
 
@@ -93,8 +95,9 @@ class Atlas:
 
     def step(self, step: Step, mark: Candle | None, main: LiquidationMap) -> None:
         """Fold one step in, after `main`, the map of the first venue; without a mark the last one stands still."""
+        moves = mark is not None
         if mark is None:
-            if self.scene is None:
+            if not self.clock[0]:
                 return
             last = float(self.moment.now["mark"][0])
             mark = Candle(last, last, last, last, step.close_ns)
@@ -105,7 +108,7 @@ class Atlas:
             self.counts[0] += venue.step(parts[venue.name], mark, step, main)
         self.stops.step(parts[self.names[0]], mark, step.close_ns)
         self.funding.step(parts, mark, step.close_ns)
-        self.scene = self._scene(step, parts, mark)
+        self.scene = self._scene(step, parts, mark, moves)
         self.patterns.step(self.scene)
         self.counts[1] = sum(venue.interest.counting_changes for venue in self.venues)
         self.counts[2] = int(self.funding.interval_changes.sum())
@@ -115,7 +118,8 @@ class Atlas:
         """What the maps show in `bins` of `width_log` outward from the mark, and what was found in the last step."""
         if self.scene is None:
             raise StepError("the atlas has seen no step with a mark")
-        channels = [one.outward(mark, width_log, bins) for _, one in self._named]
+        channels = [venue.liquidation_outward(mark, width_log, bins) for venue in self.venues]
+        channels += [one.outward(mark, width_log, bins) for _, one in self._named]
         scalars = [one.scalars() for _, one in self._named]
         return Page(
             np.concatenate(channels, axis=1).astype(np.float32),
@@ -124,10 +128,13 @@ class Atlas:
             copied(self.patterns.found),
         )
 
-    def _scene(self, step: Step, parts: dict[str, VenueStep], mark: Candle) -> Scene:
-        heat, born, shares, open_interest = self._heat(mark.close)
+    def _scene(self, step: Step, parts: dict[str, VenueStep], mark: Candle, moves: bool) -> Scene:
+        heat, born, shares, open_interest = self._heat(mark.close, step.close_ns)
         total = float(open_interest[-1])
-        now = self.moment.step(mark, open_interest[0], step.close_ns, step.length_ns)
+        if moves:
+            now = self.moment.step(mark, open_interest[0], step.close_ns, step.length_ns)
+        else:
+            now = self.moment.stand(step.close_ns, step.length_ns)
         now["open_interest_base"] = total
         now["open_interest_usd"] = now["open_interest_base"] * mark.close
         self._tell_ages(now, step.close_ns)
@@ -145,7 +152,7 @@ class Atlas:
             ended=ended,
             walls=walls,
             nodes=copied(self.nodes[: int(self.clock[1])]),
-            venues=self._tell_venues(parts),
+            venues=self._tell_venues(parts, open_interest),
             heat=heat,
             venue_heat=shares,
             volume=first.volume_outward(mark_bin, self.bins),
@@ -153,14 +160,17 @@ class Atlas:
             book=_sum_known(books),
         )
 
-    def _heat(self, mark: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def _heat(self, mark: float, close_ns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """All venues' map as shares of their open interest, the same times birth, each venue's share of its own, all
-        outward; and open interest by venue, with the sum at the end: NaN where it is not known.
+        outward; and open interest by venue, with the sum at the end: NaN where it is not known, or the venue has said
+        nothing for so long that its map is one of the past.
         """
         venues = len(self.venues)
         coins, births = np.zeros((venues, 2, self.bins)), np.zeros((venues, 2, self.bins))
         open_interest = np.full(venues + 1, math.nan)
         for i, venue in enumerate(self.venues):
+            if close_ns - venue.fed_ns > self._silence_ns:
+                continue
             open_interest[i] = venue.open_interest_base
             if open_interest[i] > 0:
                 coins[i], births[i] = venue.liquidation.profile(mark, self.bins)
@@ -181,12 +191,12 @@ class Atlas:
         now["funding_8h"], now["funding_low_8h"], now["funding_high_8h"] = told[:3]
         now["funding_z"], now["minutes_to_settlement"] = told[3:]
 
-    def _tell_venues(self, parts: dict[str, VenueStep]) -> np.ndarray:
+    def _tell_venues(self, parts: dict[str, VenueStep], open_interest: np.ndarray) -> np.ndarray:
         out = np.zeros(len(self.venues), VENUE)
         settled, predicted = self.funding.rates().tolist()
         for i, venue in enumerate(self.venues):
             long_usd, short_usd, complete = venue.liquidated(parts[venue.name])
-            out[i] = venue.open_interest_base, settled[i], predicted[i], long_usd, short_usd, complete
+            out[i] = open_interest[i], settled[i], predicted[i], long_usd, short_usd, complete
         return out
 
     def _look_for_nodes(self, close_ns: int) -> None:
@@ -206,6 +216,8 @@ class Atlas:
             for kind, price in at:
                 place = math.log(price)
                 found.append((kind, window, place, profile.volume_at(window, place) / greatest))
+        here = math.log(float(self.moment.now["mark"][0]))
+        found.sort(key=lambda node: (node[0] in (HIGH, LOW), abs(node[2] - here)))  # where room ends, the far ones go
         found = found[:NODES]
         self.nodes[: len(found)] = found
         self.clock[1] = len(found)

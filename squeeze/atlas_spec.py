@@ -36,5 +36,9 @@ class AtlasSpec(Strict, frozen=True, kw_only=True):
     nodes_minutes: float = 15.0
     """Nodes of the volume profile are looked for this often, at multiples of it since 1970."""
 
+    silent_minutes: float = 60.0
+    """A venue that has not fed its map for so long is no part of what all venues add up to, nor compared with them."""
+
     def __post_init__(self) -> None:
         require(self.nodes_minutes > 0, "nodes_minutes is positive")
+        require(self.silent_minutes > 0, "silent_minutes is positive")

@@ -140,11 +140,11 @@ class MarketState:
         mark = bars.last if self.spec.market.mark is None else step.venue(self.spec.market.mark.venue).mark
         self._check(step, bars, mark)
         flow = None if bars.flow is None else traded(bars, self.spec.map.bin_log)
-        degraded = self._degraded[flow is None]
+        degraded = self._degraded[flow is None and bars.volume_base != 0]
         if bars.quality & PARTIAL:
             degraded |= Degraded.PARTIAL_BAR
         self.flow.fade_to(step.close_ns)
-        stamp_base = self._take_flows(step)
+        self._take_flows(step)
         self.closed_ns = step.close_ns
         if bars.last is None:
             if self.atlas is not None:
@@ -167,7 +167,7 @@ class MarketState:
             (bars.last.low, bars.last.high),
             _or(buys, 0.0),
             max(_or(bars.volume_base - buys, 0.0), 0.0),
-            stamp_base,
+            self.flow.take_stamp(),
             step.close_ns / DAY_NS,
             self.length_ns / DAY_NS,
             flow,
@@ -202,8 +202,8 @@ class MarketState:
             if coins < 0 or coins == math.inf:
                 raise StepError(f"{name} at {step.close_ns} must be finite and not negative, got {coins}")
 
-    def _take_flows(self, step: Step) -> float:
-        """Take in the slow streams; the newest open-interest stamp of this step, or NaN."""
+    def _take_flows(self, step: Step) -> None:
+        """Take in the slow streams."""
         market = self.spec.market
         stamp_base = math.nan
         if market.open_interest is not None:
@@ -218,11 +218,10 @@ class MarketState:
         if market.liquidations is not None:
             for record in step.venue(market.liquidations.venue).liquidations:
                 self._take_liquidation(record, step.close_ns)
-        return stamp_base
 
     def _take_liquidation(self, record: Liquidation | LiquidationSum, close_ns: int) -> None:
         amounts = (record.long_usd, record.short_usd) if isinstance(record, LiquidationSum) else (record.usd,)
-        if not all(0 <= usd < math.inf for usd in amounts):
+        if not all(0 <= usd < math.inf for usd in amounts) or getattr(record, "side", 0) not in (0, 1):
             return  # not recorded
         if isinstance(record, LiquidationSum):
             self.flow.add_sum(record.long_usd, record.short_usd, record.cadence_ns)
@@ -334,6 +333,8 @@ class MarketState:
         for name, array in held.items():
             array[...] = arrays[name]
         self.bars.count = clocks["bars.count"]
+        if self.atlas is not None:
+            self.atlas.scene = None  # of the step before, and nothing reads it but its page
         for name in CLOCKS:
             setattr(self, name, clocks[name])
 

@@ -12,10 +12,10 @@ from squeeze.heatmaps.flow import FlowMap
 from squeeze.heatmaps.liquidation import LiquidationMap
 from squeeze.heatmaps.open_interest import OpenInterestMap
 from squeeze.heatmaps.order_book import OrderBookMap
-from squeeze.heatmaps.protocol import HeatMap, check_candle, traded
+from squeeze.heatmaps.protocol import HeatMap, check_candle, has_hole, traded
 from squeeze.heatmaps.volume_profile import VolumeProfile
-from squeeze.market.events import HOUR_NS, Liquidation, Quality
-from squeeze.market.steps import Step
+from squeeze.market.events import HOUR_NS, Liquidation, LiquidationSum, Quality
+from squeeze.market.steps import SILENT, Step
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.spec import Spec
 
@@ -75,7 +75,7 @@ class VenueMaps:
             self.liquidation = main
             if part.last is not None:
                 self.clock[0] = step.close_ns
-        elif part.mark is not None or part.last is not None or part.flow is not None:
+        elif part.mark is not None or part.last is not None or part.flow is not None or part.open_interest:
             self._feed(part, own, step)
         return is_refused
 
@@ -92,19 +92,30 @@ class VenueMaps:
         self.liquidation.feed(mark, flow, stamp_base, step.close_ns, step.length_ns)
 
     def liquidated(self, part: VenueStep) -> tuple[float, float, int]:
-        """USD of longs and shorts in a step, NaN if it is not heard; whether that is all: 1 yes, 0 no, -1 unknown."""
+        """USD of longs and shorts in a step, NaN if it was silent, is not heard or told an amount that is none; whether
+        that is all: 1 yes, 0 no, -1 unknown.
+        """
         complete = part.liquidations_completeness
-        known = -1 if complete is None else int(complete == Quality.GOOD)
-        if not self.hears_liquidations:
+        known = -1 if complete is None else int(complete == Quality.GOOD and not has_hole(part))
+        if not self.hears_liquidations or part is SILENT:
             return math.nan, math.nan, known
         amounts = [0.0, 0.0]
         for record in part.liquidations:
-            if isinstance(record, Liquidation):
-                amounts[record.side] += record.usd if 0 <= record.usd < math.inf else 0.0
-            else:
-                amounts[0] += record.long_usd if 0 <= record.long_usd < math.inf else 0.0
-                amounts[1] += record.short_usd if 0 <= record.short_usd < math.inf else 0.0
+            both = (record.long_usd, record.short_usd) if isinstance(record, LiquidationSum) else (record.usd,)
+            if not all(0 <= usd < math.inf for usd in both) or getattr(record, "side", 0) not in (0, 1):
+                return math.nan, math.nan, known
+            first = record.side if isinstance(record, Liquidation) else 0
+            for side, usd in enumerate(both, first):
+                amounts[side] += usd
         return amounts[0], amounts[1], known
+
+    def liquidation_outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
+        """(side, 1, price): prior-weighted share of the venue's open interest; NaN before that is known."""
+        coins = self.liquidation.outward(mark, width_log, bins) if self.open_interest_base > 0 else None
+        if coins is None:
+            return np.full((2, 1, bins), math.nan)
+        share: np.ndarray = (self.liquidation.prior @ coins)[:, None] / self.open_interest_base
+        return share
 
     def book_outward(self, mark_bin: int, bins: int) -> np.ndarray:
         """(side, bin): USD that rest, by whole bins from the mark's own; NaN where not covered."""

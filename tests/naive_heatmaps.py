@@ -361,10 +361,8 @@ def naive_value_area(volume, share=0.70):
             [j for j in (low - 1, low - 2) if j >= held[0]],
         )
         up, down = sum(volume[j] for j in above), sum(volume[j] for j in sorted(below))
-        if above and (not below or up >= down):
-            high = above[-1]
-        else:
-            low = below[-1]
+        rises, falls = bool(above) and (not below or up >= down), bool(below) and (not above or down >= up)
+        high, low = above[-1] if rises else high, below[-1] if falls else low
     return low, high
 
 

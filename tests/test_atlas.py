@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from squeeze.errors import StepError
-from squeeze.market.events import Funding, OpenInterest
+from squeeze.market.events import Broken, Feed, Funding, Gap, OpenInterest
 from squeeze.market.steps import Step
 from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
 from squeeze.state import Degraded, Frame, MarketState
@@ -219,3 +219,67 @@ def test_one_venue_by_itself_is_an_atlas_too():
     np.testing.assert_allclose(page.scene.venue_heat[0], page.scene.heat)
     score = page.scalars[0, state.atlas.scalar_names.index("venue_divergence")]
     assert math.isnan(score)
+
+
+def test_a_restored_state_goes_through_an_empty_step_as_the_one_it_was_taken_from():
+    one, other, walk = MarketState(spec()), MarketState(spec()), steps(203, 9)
+    for step in walk[:200]:
+        one.advance(step)
+    other.restore(one.snapshot())
+    walk[200] = msgspec.structs.replace(walk[200], venues={"b": VenueStep(funding=walk[200].venues["b"].funding)})
+    for step in walk[200:]:
+        assert told(one.advance(step)) == told(other.advance(step))
+
+
+def overlapping(part: VenueStep) -> VenueStep:
+    usd = [0.0] * len(part.book.bids_usd)
+    usd[25] = 1e6
+    return msgspec.structs.replace(part, book=msgspec.structs.replace(part.book, bids_usd=tuple(usd)))
+
+
+def of_other_bands(part: VenueStep) -> VenueStep:
+    return msgspec.structs.replace(part, book=msgspec.structs.replace(part.book, bid_depth_usd=(1.0,)))
+
+
+@pytest.mark.parametrize("spoil", [crossed, overlapping, of_other_bands])
+def test_a_bad_book_of_the_first_venue_is_left_out_too_and_the_next_step_is_sound(spoil):
+    state = MarketState(spec())
+    for step in steps(100, 10):
+        if step.venues["a"].book is None:
+            continue
+        bad = msgspec.structs.replace(step, venues=step.venues | {"a": spoil(step.venues["a"])})
+        assert state.advance(bad).degraded & Degraded.PART_LEFT_OUT
+        return
+    raise AssertionError("no step has a book")
+
+
+def test_a_venue_that_fell_silent_is_no_part_of_what_all_add_up_to():
+    state, walk = MarketState(spec()), steps(200, 11)
+    for step in walk[:120]:
+        whole = state.advance(step).page.scene if step.close_ns > walk[20].close_ns else state.advance(step)
+    for step in walk[120:]:
+        rest = {name: part for name, part in step.venues.items() if name != "b"}
+        page = state.advance(msgspec.structs.replace(step, venues=rest)).page
+    assert np.isfinite(whole.venue_heat[1]).all()
+    assert np.isnan(page.scene.venue_heat[1]).all()
+    assert math.isnan(page.scene.venues["open_interest_base"][1])
+    total = np.nansum(page.scene.venues["open_interest_base"])
+    assert page.scene.now["open_interest_base"][0] == pytest.approx(total)
+
+
+def test_liquidations_of_a_silent_venue_are_unknown_and_those_of_a_broken_feed_not_complete():
+    state, walk = MarketState(spec()), steps(40, 12)
+    for step in walk[:38]:
+        state.advance(step)
+    part = walk[38].venues["b"]
+    gap = Gap(
+        venue="b", symbol="S", event_ns=walk[38].close_ns, known_at_ns=walk[38].close_ns, feed=Feed.ALL,
+        reason=Broken.DISCONNECTED,
+    )  # fmt: skip
+    broken = msgspec.structs.replace(part, gaps=(gap,))
+    told_ = state.advance(msgspec.structs.replace(walk[38], venues=walk[38].venues | {"b": broken})).page.scene.venues
+    assert told_["complete"].tolist() == [1, 0, 1]
+    silent = {name: p for name, p in walk[39].venues.items() if name != "b"}
+    told_ = state.advance(msgspec.structs.replace(walk[39], venues=silent)).page.scene.venues
+    assert math.isnan(told_["long_usd"][1])
+    assert not math.isnan(told_["long_usd"][0])

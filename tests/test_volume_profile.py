@@ -76,8 +76,8 @@ def test_of_equal_bins_the_one_nearest_the_middle_is_the_point_of_control(volume
     [
         ([0, 0], (0, -1)),
         ([0, 7, 0], (1, 1)),
-        ([1, 1, 1, 4, 1, 1, 1], (1, 5)),  # 7 of 10: up first on a tie, then 6 < 7, so down as well
-        ([1, 1, 1, 5, 1, 1, 0], (3, 5)),  # 7 of 10 are exactly enough
+        ([1, 1, 1, 4, 1, 1, 1], (1, 5)),  # 4 of 10, and a tie: up and down
+        ([2, 1, 1, 5, 1, 0, 0], (1, 3)),  # 7 of 10 are exactly enough
         ([0, 9, 1, 10, 2, 2, 0], (1, 3)),  # the pair below, 10, against 4: both rows at once, and 20 of 24 are enough
         ([8, 0, 0, 1, 5], (0, 4)),  # the pair above is empty, and there is nothing below: on to the end
         ([8, 10, 1, 1, 1], (0, 1)),  # one row is left below, and it holds more than two above

@@ -50,10 +50,12 @@ def spec(venues: tuple[str, ...] = VENUES) -> Spec:
     )
 
 
-def book(rng: np.random.Generator, mid: float, close_ns: int) -> BookSummary:
-    first = math.floor(math.log(mid) / BIN_LOG) - 20
-    mid_bin = 20
-    usd = rng.gamma(1.0, 2e5, (2, 41))
+def book(
+    rng: np.random.Generator, mid: float, close_ns: int, bin_log: float = BIN_LOG, a_side: int = 20
+) -> BookSummary:
+    first = math.floor(math.log(mid) / bin_log) - a_side
+    mid_bin = a_side
+    usd = rng.gamma(1.0, 2e5, (2, 2 * a_side + 1))
     usd[0, mid_bin + 1 :] = 0.0
     usd[1, :mid_bin] = 0.0
     if rng.random() < 0.5:
@@ -64,12 +66,14 @@ def book(rng: np.random.Generator, mid: float, close_ns: int) -> BookSummary:
     return BookSummary(
         event_ns=close_ns, bid=mid * 0.9999, ask=mid * 1.0001, spread_bps=2.0, bid_depth_usd=bands,
         ask_depth_usd=asks, imbalance=tuple((b - a) / (b + a) for b, a in zip(bands, asks, strict=True)),
-        buy_cost_bps=cost, sell_cost_bps=cost[::-1], bin_log=BIN_LOG, first_bin=first,
+        buy_cost_bps=cost, sell_cost_bps=cost[::-1], bin_log=bin_log, first_bin=first,
         bids_usd=tuple(usd[0].tolist()), asks_usd=tuple(usd[1].tolist()),
     )  # fmt: skip
 
 
-def history(seed: int, venues: tuple[str, ...] = VENUES) -> Iterator[Step]:
+def history(
+    seed: int, venues: tuple[str, ...] = VENUES, bin_log: float = BIN_LOG, book_bins: int = 20
+) -> Iterator[Step]:
     """Three venues that trade about one price, with everything an exchange says, holes included."""
     rng = np.random.default_rng(seed)
     log_price, interest, close_ns = 11.0, np.full(len(venues), 1e5), START_NS
@@ -83,7 +87,7 @@ def history(seed: int, venues: tuple[str, ...] = VENUES) -> Iterator[Step]:
             low, high = path.min() - rng.random() * 1e-3, path.max() + rng.random() * 1e-3
             candle = Candle(*(math.exp(x) for x in (path[0], high, low, path[1])), close_ns)
             interest[i] *= math.exp(rng.normal(0, 2e-3))
-            bins = (math.floor(low / BIN_LOG), math.floor(high / BIN_LOG))
+            bins = (math.floor(low / bin_log), math.floor(high / bin_log))
             sides = rng.gamma(1.0, 40.0, (2, bins[1] - bins[0] + 1))
             at = {"venue": venue, "symbol": "S", "event_ns": close_ns, "known_at_ns": close_ns}
             part: dict[str, Any] = {
@@ -91,7 +95,7 @@ def history(seed: int, venues: tuple[str, ...] = VENUES) -> Iterator[Step]:
                 "mark": candle,
                 "volume_base": float(sides.sum()),
                 "taker_buy_base": float(sides[0].sum()),
-                "flow": PriceFlow(BIN_LOG, bins[0], tuple(sides[0].tolist()), tuple(sides[1].tolist())),
+                "flow": PriceFlow(bin_log, bins[0], tuple(sides[0].tolist()), tuple(sides[1].tolist())),
                 "liquidations_completeness": Quality.GOOD,
             }
             if rng.random() < 0.5:
@@ -106,7 +110,7 @@ def history(seed: int, venues: tuple[str, ...] = VENUES) -> Iterator[Step]:
                 usd = float(rng.exponential(5e4))
                 part["liquidations"] = (Liquidation(**at, side=int(rng.integers(2)), usd=usd),)
             if rng.random() < 0.9:
-                part["book"] = book(rng, math.exp(path[1]), close_ns)
+                part["book"] = book(rng, math.exp(path[1]), close_ns, bin_log, book_bins)
             if rng.random() < 0.97 or i == 0:
                 parts[venue] = VenueStep(**part)
         yield Step("S", close_ns, MINUTE_NS, parts)

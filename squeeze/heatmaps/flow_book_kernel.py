@@ -223,6 +223,11 @@ def book_step(
     count = (amounts.size - 3 * depth.shape[1] - cost.size) // 2
     if not 0 < bid < ask < math.inf:
         return CROSSED
+    for i in range(count - 1):
+        if amounts[count + i] > 0 and amounts[i + 1 : count].max() > 0:
+            return CROSSED  # something is bid for in a bin above one in which something is asked
+        if amounts[count + i] > 0:
+            break
     whole = 0.0
     for i in range(2 * count):
         if amounts[i] < 0:

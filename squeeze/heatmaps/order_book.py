@@ -12,7 +12,7 @@ import numpy as np
 
 from squeeze.errors import StepError
 from squeeze.heatmaps import grid
-from squeeze.heatmaps.flow_book_kernel import book_outward, book_scalars, book_step
+from squeeze.heatmaps.flow_book_kernel import CROSSED, book_outward, book_scalars, book_step
 from squeeze.heatmaps.protocol import FIRST, PriceWindow, check
 from squeeze.market.depth import BANDS_BPS, ORDERS_USD, BookSummary
 from squeeze.market.events import SECOND_NS
@@ -85,6 +85,9 @@ class OrderBookMap:
         count = len(book.bids_usd)
         if len(book.asks_usd) != count:
             raise StepError(f"a book has as many bins of bids as of asks, got {count} and {len(book.asks_usd)}")
+        lengths = {len(row) for row in (book.bid_depth_usd, book.ask_depth_usd, book.imbalance)}
+        if lengths != {len(BANDS_BPS)} or {len(book.buy_cost_bps), len(book.sell_cost_bps)} != {len(ORDERS_USD)}:
+            raise StepError("a book's depth and cost are of other bands and orders")
         by_bin = _packer(count).pack
         numbers = _packer(3 * len(BANDS_BPS) + 2 * len(ORDERS_USD)).pack(
             *book.bid_depth_usd, *book.ask_depth_usd, *book.imbalance, *book.sell_cost_bps, *book.buy_cost_bps
@@ -96,6 +99,8 @@ class OrderBookMap:
         )  # fmt: skip
         if refused:
             check_book(book)
+            if refused == CROSSED:
+                raise StepError("a book bids above what it asks")
             raise StepError(f"bins of {book.bin_log} do not fit into bins of {self.spec.bin_log}")
 
     def covered(self) -> tuple[int, int]:

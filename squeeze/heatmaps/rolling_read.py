@@ -56,9 +56,11 @@ def value_area(cells, peak, total, share):
             above += cells[j]
         for j in range(below_end, low):
             below += cells[j]
-        if high < last and (low == first or above >= below):
+        rises = high < last and (low == first or above >= below)
+        falls = low > first and (high == last or below >= above)  # of two alike both, or the mirror would differ
+        if rises:
             high, held = above_end, held + above
-        else:
+        if falls:
             low, held = below_end, held + below
     return low, high
 

@@ -78,11 +78,11 @@ def value_area(volume: np.ndarray, share: float = 0.70) -> tuple[int, int]:
     """Lowest and highest bin of the value area, both included; (0, -1) without volume.
 
     The two-row rule: from the point of control, the sum of the next two rows above is compared with that of the next
-    two below, and the larger pair is added, the upper one if they are alike, until `share` of the volume is held. At
-    the end of the range a pair is what is left of it.
+    two below, and the larger pair is added, both if they are alike, until `share` of the volume is held. At the end of
+    the range a pair is what is left of it.
 
-    >>> value_area(np.array([1.0, 2.0, 3.0, 10.0, 2.0, 3.0, 1.0]), 0.65)  # 15 of 22
-    (3, 5)
+    >>> value_area(np.array([1.0, 2.0, 3.0, 10.0, 2.0, 3.0, 1.0]), 0.65)  # 20 of 22
+    (1, 5)
     """
     low, high = rolling_read.value_area(volume, _peak(volume), sum(volume.tolist()), share)
     return int(low), int(high)

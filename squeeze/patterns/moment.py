@@ -71,6 +71,14 @@ class Moment:
         )  # fmt: skip
         return self.now
 
+    def stand(self, close_ns: int, step_ns: int) -> np.ndarray:
+        """The record at a close of which no mark is known: the last one stands, and nothing is learnt from it."""
+        now = self.now[0]
+        now["close_ns"], now["step_ns"] = close_ns, step_ns
+        now["mark_low"] = now["mark_high"] = now["mark"]
+        now["velocity"] = now["acceleration"] = math.nan
+        return self.now
+
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole state, as bytes."""
         return {"memory": self.memory.view(np.uint8), "now": self.now.view(np.uint8)}

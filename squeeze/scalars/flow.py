@@ -23,8 +23,9 @@ class FlowScalars:
         self._windows = np.array([steps_in(m, step_seconds) for m in spec.open_interest_windows_minutes])
         self.liquidated_usd = np.zeros((2, len(self.half_lives_ns)))
         self.open_interest = np.full(int(self._windows.max()) + 1, math.nan)
-        self.numbers = np.full(5, math.nan)
-        """Funding rate; event times (ns) of the newest funding, liquidation and open interest; when prints faded."""
+        self.numbers = np.full(6, math.nan)
+        """Funding rate; event times (ns) of the newest funding, liquidation and open interest; when prints faded; the
+        stamp of open interest that waits for a step with a bar."""
         self.names = (
             *(f"{own}_liquidated_{m:g}m" for own in ("own", "other") for m in spec.liquidation_half_lives_minutes),
             "liquidation_age",
@@ -54,7 +55,12 @@ class FlowScalars:
         """Remember open interest as known at this step; NaN repeats the last."""
         self.open_interest[:-1] = self.open_interest[1:]
         if not math.isnan(stamp_base):
-            self.open_interest[-1] = stamp_base
+            self.open_interest[-1] = self.numbers[5] = stamp_base
+
+    def take_stamp(self) -> float:
+        """The newest stamp that the map has not had, once; NaN if it has had all."""
+        stamp_base, self.numbers[5] = float(self.numbers[5]), math.nan
+        return stamp_base
 
     def values(self, close_ns: int, liquidation_limit_ns: float) -> np.ndarray:
         """(side, scalar) at a step's close; liquidations are NaN after `liquidation_limit_ns` of silence."""

@@ -1,4 +1,4 @@
-"""The liquidation map, whole frames with every map and pattern, and how both grow; outputs are proved equal first."""
+"""The liquidation map, whole frames with every map and pattern, and how both grow; the map's outputs are proved equal first."""
 
 import itertools
 import time
@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from squeeze.heatmaps.liquidation import LiquidationMap
-from squeeze.spec import MapSpec
+from squeeze.spec import FrameSpec, MapSpec
 from squeeze.state import MarketState
 from tests.venues import VENUES, history, spec
 
@@ -101,17 +101,21 @@ def fold_seconds(walk: Walk, days: int, rounds: int = 3) -> float:
 
 
 def frames(venues: int, warm: int, calls: int) -> dict[str, Any]:
-    """`MarketState.advance` with the atlas: all maps of so many venues, books, zones, walls and patterns."""
+    """`MarketState.advance` with the atlas: all maps of so many venues, books of 200 bins a side, zones, walls and all
+    patterns, in 96 price bins a side.
+    """
     names = VENUES[:venues]
-    state = MarketState(msgspec.structs.replace(spec(names)))
-    walk = list(itertools.islice(history(0, names), warm + calls))
+    replace = msgspec.structs.replace
+    sized = replace(spec(names), map=MapSpec(), frame=FrameSpec(price_bins=96))
+    state = MarketState(sized)
+    walk = list(itertools.islice(history(0, names, sized.map.bin_log, 200), warm + calls))
     for step in walk[:warm]:
         state.advance(step)
     return single(((lambda step=step: state.advance(step)) for step in walk[warm:]), calls)
 
 
 def bench_maps(calls: int = 4000) -> dict[str, Any]:
-    """All of it. A year of frames is reckoned from the mean of those measured: it would take minutes by itself."""
+    """All of it. A year of frames is reckoned from the median of those measured: it would take minutes by itself."""
     walk = Walk(366 * MINUTES_A_DAY)
     prove_fold(walk)
     found: dict[str, Any] = {

@@ -18,8 +18,6 @@ from squeeze.spec import Spec
 from squeeze.state import BLIND, MarketState
 from squeeze.tools.study.matching import UNKNOWN, hour_of_week, trailing_rank
 
-MAJOR_QUANTILE = 0.90
-MAJOR_DAYS = 30
 ASYMMETRY_LOG = 0.02
 """Masses within this of the mark make up the asymmetry A_2."""
 
