@@ -1,4 +1,4 @@
-"""The liquidation map, whole frames with every map and pattern, and how both grow; the map's outputs are proved equal first."""
+"""The liquidation map, proved equal first, whole frames with every map and pattern, and how both grow."""
 
 import itertools
 import time
