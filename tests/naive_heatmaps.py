@@ -379,3 +379,20 @@ def naive_voids(volume, share=0.15, least_bins=8):
                     found.append((run[0], run[-1]))
                 run = []
     return found
+
+
+def naive_outward(window, cells, rows, mark, width_log, bins):
+    """(side, channel, price) of `cells[rows[side][channel]]`, NaN for what is not wholly covered: part by part."""
+    first, end = window.covered()
+    here, width = math.log(mark) / window.bin_log - window.origin, width_log / window.bin_log
+    out = np.full((2, len(rows[0]), bins), np.nan)
+    for side, direction in ((0, -1.0), (1, 1.0)):
+        for channel, row in enumerate(rows[side]):
+            for price in range(bins):
+                low, high = sorted(here + direction * width * i for i in (price, price + 1))
+                if low >= first and high <= end and high > low:
+                    touched = range(int(low), min(int(high) + 1, end))
+                    out[side, channel, price] = sum(
+                        cells[row, j] * (min(high, j + 1.0) - max(low, float(j))) for j in touched
+                    )
+    return out

@@ -17,6 +17,7 @@ from squeeze.heatmaps.rolling_step import BOTTOM, CONTROL, TOP
 from squeeze.heatmaps.volume_profile import VolumeProfile, VolumeProfileSpec, point_of_control, value_area
 from squeeze.market.events import HOUR_NS, MINUTE_NS, OpenInterest
 from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
+from tests.naive_heatmaps import naive_outward
 
 NAN = math.nan
 DELTA = 5e-4
@@ -110,10 +111,10 @@ def test_views_are_those_of_any_window_to_the_last_bin_of_the_array(width, offse
     price = math.exp((profile.window.origin + BINS - 40 + offset) * DELTA)
     for at in (price, math.exp((HERE + offset) * DELTA)):
         rows = [range(2)] * 2
-        want = profile.window.outward(profile.rolling.total[:, 0], rows, at, width * DELTA, 12)
+        want = naive_outward(profile.window, profile.rolling.total[:, 0], rows, at, width * DELTA, 12)
         np.testing.assert_allclose(profile.outward(at, width * DELTA, 12), want, rtol=1e-9, atol=1e-12)
         cells = interest.rolling.total.reshape(-1, BINS)
-        want = interest.window.outward(cells, [[5 * w for w in range(2)]] * 2, at, width * DELTA, 12)
+        want = naive_outward(interest.window, cells, [[5 * w for w in range(2)]] * 2, at, width * DELTA, 12)
         got = interest.outward(at, width * DELTA, 12)[:, [0, 6]]
         np.testing.assert_allclose(got, want * interest.numbers[2], rtol=1e-9, atol=1e-12)
     upmost = profile.outward(price, width * DELTA, 12)[1, :, -1]

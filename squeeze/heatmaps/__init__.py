@@ -1,1 +1,1 @@
-"""Maps of the market by price: where leveraged positions would be liquidated (four more heatmaps come here)."""
+"""Maps of the market by price: liquidations, resting orders, volume, open interest, funding, stops and taker flow."""

@@ -13,8 +13,7 @@ import numpy as np
 from squeeze.heatmaps import grid, rolling_read, rolling_step
 from squeeze.heatmaps.protocol import NOTHING, PriceWindow, check, hours_name, slide, traded
 from squeeze.heatmaps.rolling import Rolling
-from squeeze.heatmaps.rolling_step import HEARD, NOT_HEARD
-from squeeze.heatmaps.rolling_step import OPENED as OPENED
+from squeeze.heatmaps.rolling_step import HEARD, NOT_HEARD, OPENED
 from squeeze.market.events import HOUR_NS, SECOND_NS
 from squeeze.market.venue_step import Candle, VenueStep
 from squeeze.strict import Strict, require

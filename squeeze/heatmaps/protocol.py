@@ -1,11 +1,10 @@
-"""What every heatmap beside the liquidation map is to its user, and what they share: bins, windows, traded volume.
+"""What a heatmap beside the liquidation map is to its user, and what these share: bins, windows, traded volume.
 
 A map lives on the absolute log-price grid of `grid`. What was not recorded is NaN in a view, never zero: before the
 first record, beyond what a feed covers, beyond the array, and where the sliding array has left something behind.
 """
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol, TypeVar, no_type_check, runtime_checkable
 
 import numpy as np
@@ -274,14 +273,6 @@ class PriceWindow:
             self.leave(False, close_ns)
         return max(at, 0) if stop > start else 0, slice(start, max(start, stop))
 
-    def outward(
-        self, cells: np.ndarray, rows: Sequence[Sequence[int]], mark: float, width_log: float, bins: int
-    ) -> np.ndarray:
-        """(side, channel, price) of `cells[rows[side][channel]]`; NaN beyond what is covered and where a cell is."""
-        out = np.empty((2, len(rows[0]), bins))
-        _outward(cells, np.asarray(rows, dtype=np.int64), self.state, mark, self.bin_log, width_log, out)
-        return out
-
     def whole_bins(self, cells: np.ndarray, mark_bin: int, bins: int) -> np.ndarray:
         """(side, bin) of `cells[side]` by whole grid bins outward from absolute bin `mark_bin`, it included.
 
@@ -309,46 +300,6 @@ def _whole_bins(cells: np.ndarray, state: np.ndarray, mark_bin: int, out: np.nda
         for i in range(out.shape[1]):
             cell = mark_bin - state[1] + (2 * side - 1) * i
             out[side, i] = cells[side, cell] if first <= cell < end else math.nan
-
-
-@njit(cache=True)
-@no_type_check
-def _outward(
-    cells: np.ndarray, rows: np.ndarray, state: np.ndarray, mark: float, bin_log: float, width_log: float,
-    out: np.ndarray,
-) -> None:  # fmt: skip
-    out[:] = math.nan
-    first, end = _covered(state)
-    if mark > 0 and end > first:
-        _pool(cells, rows, first, end, math.log(mark) / bin_log - state[1], width_log / bin_log, out)
-
-
-@njit(cache=True, fastmath={"reassoc", "contract"})
-@no_type_check
-def _pool(
-    cells: np.ndarray, rows: np.ndarray, first: int, end: int, mark: float, width: float, out: np.ndarray
-) -> None:
-    """Sum cells into bins of `width` grid bins outward from the mark; what is not wholly in [first, end) stays."""
-    for side in range(2):
-        direction = -1.0 if side == 0 else 1.0
-        for channel in range(out.shape[1]):
-            row = cells[rows[side, channel]]
-            for price in range(out.shape[2]):
-                near = mark + direction * width * price
-                far = near + direction * width
-                low, high = (far, near) if side == 0 else (near, far)
-                if not (low >= first and high <= end and high > low):
-                    continue
-                low_cell, high_cell = int(low), int(high)
-                if low_cell == high_cell:
-                    out[side, channel, price] = row[low_cell] * (high - low)
-                    continue
-                inside = row[low_cell] * (low_cell + 1 - low)
-                if high > high_cell:  # else the far cell is not touched, and may not exist
-                    inside += row[high_cell] * (high - high_cell)
-                for cell in range(low_cell + 1, high_cell):
-                    inside += row[cell]
-                out[side, channel, price] = inside
 
 
 def hours_name(hours: float) -> str:

@@ -15,7 +15,6 @@ A pattern is a module of this package with
 side 1 about shorts and a rise; where a pattern has no side, both say the same. Memory begins as zeros.
 """
 
-import math
 from typing import Any
 
 import msgspec
@@ -62,8 +61,3 @@ def finding(module: Any, side: int, found: np.void) -> Finding:
     words = module.REASON.format(**evidence, side=("below", "above")[side], score=score) if flag else ""
     words = words.replace("nan%", "unknown").replace("nan", "unknown")  # what was not recorded
     return Finding(module.NAME, side, score, flag, int(found["known_at_ns"]), evidence, words)
-
-
-def is_told(score: float) -> bool:
-    """Whether a score could be told."""
-    return not math.isnan(score)

@@ -24,7 +24,7 @@ from squeeze.patterns.pattern import thresholds_record
 from squeeze.patterns.scene import WALL, copied
 from squeeze.strict import require
 from squeeze.zones.wall_kernel import BUCKETS, FAULTS, HELD, PULL, PULLS, advance
-from squeeze.zones.wall_spec import WallSpec as WallSpec
+from squeeze.zones.wall_spec import WallSpec
 
 
 class Resting(NamedTuple):
