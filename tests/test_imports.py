@@ -23,7 +23,7 @@ def loaded_by(code):
     [
         "import squeeze",
         "import squeeze.cli",
-        "import training.verbs",
+        "import training.verbs.stages, training.verbs.whole, training.verbs.weights",
         "import squeeze.market.importer, squeeze.market.lake, squeeze.simulator, squeeze.signals",
         "import squeeze.cli; squeeze.cli.parser()",
     ],

@@ -19,7 +19,7 @@ from squeeze.strict import utc_ns
 from squeeze.tools.sweeps import amounts_of_prints, amounts_of_sums, read_sweeps
 from squeeze.tools.weights import read_weights, write_weights
 from training.mixing import fit_known, share_of, starting_weights
-from training.verbs import weights as verb
+from training.verbs.weights import weights as verb
 from training.walk import Prepared, pretrained
 from training.weights import fit_weights, top_share
 

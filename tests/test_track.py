@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from squeeze.model_file import read
-from training import pipeline, track
+from training import pipeline, record, track
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's own
 
@@ -34,7 +34,7 @@ def store(finished, tmp_path_factory):
     figures = pipeline.pool(finished.trained.blocks, horizon).figures(pools["volatility"])
     extra = {"parity_probability": 1e-7, "parity_state": 1e-7}
     for model in (finished.model, None):
-        pipeline.track_run(
+        record.track_run(
             finished.prepared, finished.trained, finished.run, figures, rivals if model else {}, extra, model, test=True
         )
     yield uri, mlflow.search_runs(experiment_names=[track.EXPERIMENT], output_format="list")

@@ -20,7 +20,7 @@ from squeeze.signals.message import Message, ProbabilityMessage, SignalMessage, 
 from squeeze.simulator import SimulatorSpec, simulate, write_recording
 from squeeze.stream import Stream, replay
 from squeeze.tools.page import write_page
-from training import pipeline, track
+from training import pipeline, record, track
 from training.config import load_config, utc
 from training.evaluate import ENOUGH_EPISODES, reliability
 from training.examples import Progress
@@ -49,7 +49,7 @@ def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: Tex
         run, pipeline.run_folder(out, config), -1, model, track.side_metrics(figures["network"]), 1000
     )
     progress("exporting", 1, 1)
-    pipeline.track_run(
+    record.track_run(
         prepared, trained, run, figures["network"], {n: f for n, f in figures.items() if n != "network"},
         dict(zip(("parity_probability", "parity_state"), differences, strict=True)), model, test=True, lake=lake,
     )  # fmt: skip

@@ -24,7 +24,7 @@ from squeeze.predictor import Prediction, load
 from squeeze.state import Degraded, flag_names
 from squeeze.stream import Stream
 from squeeze.strict import utc_ns
-from training import ledger, pipeline, track
+from training import ledger, pipeline, record, track
 from training.config import RunConfig, day_ns, load_config
 from training.examples import Progress
 from training.walk import BlockResult, Trained
@@ -87,7 +87,7 @@ def _task(
         "abstained": abstained,
     }
     rivals = {name: _rival(sides, name) for name in ("reference", "logistic-simple", "logistic-all", "boosting")}
-    pipeline.track_run(prepared, trained, run, figures, rivals, extra, model, test=True, lake=lake)
+    record.track_run(prepared, trained, run, figures, rivals, extra, model, test=True, lake=lake)
     _tell(config, run.degraded, run.masked_scalars, abstained, report["rows"], streamed, count)
     if streamed > STREAM_TOLERANCE:
         raise SqueezeError(

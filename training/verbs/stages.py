@@ -1,0 +1,120 @@
+"""The stages of a run: build, train, evaluate, export."""
+
+import argparse
+from pathlib import Path
+
+from squeeze.cli import Arguments, Verb, lake_argument, progress_bars, show
+from squeeze.errors import ConfigError
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What every verb on a run takes: its config, overrides, where it is kept, and the lake."""
+    parser.add_argument("config", type=Path, help="YAML file of the run")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY.SUB=VALUE",
+        help="override a key of the config; may be repeated",
+    )
+    parser.add_argument("--out", type=Path, default=Path("out"), help="folder for examples and runs (default: out)")
+    lake_argument(parser)
+
+
+def _build(args: Arguments) -> None:
+    from squeeze.market.lake import Lake
+    from training.config import load_config
+    from training.examples import build
+
+    config = load_config(args.config, tuple(args.set))
+    rows = []
+    with progress_bars() as progress:
+        for market, start, until in config.markets():
+            found = build(Lake(args.lake), config.spec, market, start, until, args.out / "examples", progress)
+            usable = int((found.unhealthy == 0).sum())
+            rows.append(
+                {"symbol": found.symbol, "steps": len(found.closes_ns), "healthy": usable, "digest": found.digest}
+            )
+    show(args, rows)
+
+
+def _train(args: Arguments) -> None:
+    from squeeze.market.lake import Lake
+    from training import pipeline, record
+    from training.config import load_config
+
+    config = load_config(args.config, tuple(args.set))
+    with progress_bars() as progress:
+        lake = Lake(args.lake)
+        prepared, trained, run = pipeline.train_task(config, lake, args.out, progress)
+    validation = pipeline.pool(trained.validation, pipeline.watched(config)).figures()
+    record.track_run(prepared, trained, run, validation, {}, {}, None, test=False, lake=lake)
+    show(args, pipeline.table({"network (validation)": validation}), f"kept in {pipeline.run_folder(args.out, config)}")
+
+
+def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    run_arguments(parser)
+    parser.add_argument("--test", action="store_true", help="score the test blocks: a look, which goes into the ledger")
+    parser.add_argument("--ledger", type=Path, default=Path("models/looks.jsonl"), help="where looks are written down")
+
+
+def _evaluate(args: Arguments) -> None:
+    from training import ledger, pipeline, runs
+    from training.config import load_config
+
+    config = load_config(args.config, tuple(args.set))
+    folder = pipeline.run_folder(args.out, config)
+    run = runs.load(folder)
+    figures = pipeline.stored_pool(run, folder, test=args.test).figures()
+    if args.test:
+        ledger.look(args.ledger, run, "evaluate", {side: row["ap"] for side, row in figures.items()})
+    show(args, pipeline.table({f"network ({'test' if args.test else 'validation'})": figures}))
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    run_arguments(parser)
+    parser.add_argument("model", type=Path, help="model file to write")
+    parser.add_argument("--block", type=int, default=-1, help="whose head; the last block's by default")
+    parser.add_argument(
+        "--parity-steps", type=int, default=10_000, help="random states over which torch and ONNX must agree"
+    )
+
+
+def _export(args: Arguments) -> None:
+    from training import pipeline, runs
+    from training.config import load_config
+    from training.track import side_metrics
+
+    config = load_config(args.config, tuple(args.set))
+    folder = pipeline.run_folder(args.out, config)
+    run = runs.load(folder)
+    if not -len(run.blocks) <= args.block < len(run.blocks):
+        raise ConfigError(f"--block: the run has blocks 0 to {len(run.blocks) - 1}, got {args.block}")
+    scores = {
+        f"validation_{k}": v for k, v in side_metrics(pipeline.stored_pool(run, folder, test=False).figures()).items()
+    }
+    p, state = pipeline.export_block(run, folder, args.block, args.model, scores, args.parity_steps)
+    show(args, [{"model": str(args.model), "parity_probability": f"{p:.1e}", "parity_state": f"{state:.1e}"}])
+
+
+build = Verb(
+    "fold history into memory-mapped examples", "squeeze build configs/hourly-btc-2026.yaml", run_arguments, _build
+)
+train = Verb(
+    "pre-train, walk forward, keep and track a run",
+    "squeeze train configs/hourly-btc-2026.yaml --set seed=1",
+    run_arguments,
+    _train,
+)
+evaluate = Verb(
+    "score a kept run, on validation unless told otherwise",
+    "squeeze evaluate configs/hourly-btc-2026.yaml",
+    _evaluate_arguments,
+    _evaluate,
+)
+export = Verb(
+    "write one self-describing ONNX file",
+    "squeeze export configs/hourly-btc-2026.yaml out/models/hourly.onnx",
+    _export_arguments,
+    _export,
+)
