@@ -1,9 +1,9 @@
 """Every array that crosses a module border: its axes, its dtype and its unit.
 
-Axes are always called `side`, `bucket`, `scalar`, `price`, `horizon` and `step`. Side 0 is the *long squeeze* (price
-falls, longs are liquidated), side 1 the *short squeeze*. Each side is written in its own orientation, *down is danger*:
-the `price` axis counts away from the mark in the direction that hurts that side. Flipping the market therefore swaps
-the two sides and changes nothing else.
+Axes are always called `side`, `bucket`, `channel`, `scalar`, `price`, `horizon` and `step`. Side 0 is the *long
+squeeze* (price falls, longs are liquidated), side 1 the *short squeeze*. Each side is written in its own orientation,
+*down is danger*: the `price` axis counts away from the mark in the direction that hurts that side. Flipping the market
+therefore swaps the two sides and changes nothing else.
 """
 
 import numpy as np
@@ -12,8 +12,10 @@ from jaxtyping import Float, Float32, Int64
 SIDES = ("long", "short")
 """Names of the `side` axis: whose positions are liquidated."""
 
-HeatChannels = Float32[np.ndarray, "side bucket price"]
-"""Unit-weight liquidation mass per leverage bucket as a share of open interest; price bins outward from the mark."""
+Channels = Float32[np.ndarray, "side channel price"]
+"""Maps in price bins outward from the mark: unit-weight liquidation mass per leverage bucket as a share of open
+interest, then what `FrameSpec.channels` chose of the atlas, each in its own unit and NaN where not recorded.
+"""
 
 Scalars = Float32[np.ndarray, "side scalar"]
 """One row of named scalars per side; NaN where a value was not recorded or does not exist."""

@@ -9,14 +9,16 @@ crossed book, amounts that are none) is left out of the step and flagged; the ma
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Any, no_type_check
 
 import msgspec
 import numpy as np
 from numba import njit
 
-from squeeze.errors import StepError
+from squeeze.errors import ConfigError, StepError
 from squeeze.heatmaps.funding import PREDICTED, SETTLED, FundingMap
 from squeeze.heatmaps.liquidation import LiquidationMap
 from squeeze.heatmaps.protocol import HeatMap
@@ -92,6 +94,20 @@ class Atlas:
         """Every map behind the protocol, with what its channels and scalars are called besides."""
         own = [(f"_{venue.name}", one) for venue in self.venues for one in venue.maps]
         return [*own, ("", self.stops), ("", self.funding)]
+
+    def positions(self, patterns: Iterable[str]) -> np.ndarray:
+        """Where the channels stand that any of these names or shell patterns means, in the order of `channels`.
+
+        Raises `ConfigError` for a pattern that means none, with what there is.
+        """
+        found: set[int] = set()
+        for pattern in patterns:
+            meant = {i for i, name in enumerate(self.channels) if fnmatchcase(name, pattern)}
+            if not meant:
+                there = ", ".join(self.channels)
+                raise ConfigError(f"frame.channels: no channel is called {pattern}; there are {there}")
+            found |= meant
+        return np.array(sorted(found), dtype=np.intp)
 
     def step(self, step: Step, mark: Candle | None, main: LiquidationMap) -> None:
         """Fold one step in, after `main`, the map of the first venue; without a mark the last one stands still."""

@@ -5,7 +5,8 @@ SqueezeError
 │   ├── ConfigError        a run, mapping or spec that cannot hold
 │   ├── DataError          a file, row or value that is not what its mapping promises
 │   ├── LakeError          the lake lacks, or cannot give, what was asked of it
-│   └── ModelFileError     a model file that is not ours, was altered, or speaks another spec
+│   ├── ModelFileError     a model file that is not ours, was altered, or speaks another spec
+│   └── TrackingError      a tracking store that does not answer, or lacks what was asked of it
 ├── FrameError             an exchange's message that cannot be read, and from which nothing was taken
 │   └── VenueRefused       the exchange said no: to a subscription, or to a request
 └── StepError              a step that does not follow the last one; the state is left as it was
@@ -34,6 +35,10 @@ class LakeError(UserError):
 
 class ModelFileError(UserError):
     """Catch it around `squeeze.load`; nothing of a refused file has been used."""
+
+
+class TrackingError(UserError):
+    """Catch it around reading or moving tracked runs; nothing was registered."""
 
 
 class FrameError(SqueezeError):

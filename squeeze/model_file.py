@@ -11,7 +11,9 @@ from pathlib import Path
 
 import msgspec
 
+from squeeze.drift import DriftReference
 from squeeze.errors import ModelFileError
+from squeeze.signals.alarm_threshold import AlarmThreshold
 from squeeze.spec import SPEC_VERSION, Spec
 from squeeze.strict import Strict
 
@@ -30,8 +32,12 @@ class ModelCard(Strict, frozen=True, kw_only=True):
     """The scalars of a frame, in order."""
     masked_scalars: tuple[str, ...]
     """Scalars the network does not see: not recorded where it was trained."""
+    channel_names: tuple[str, ...]
+    """The channels of a frame, in order."""
+    masked_channels: tuple[str, ...]
+    """Channels the network does not see: never known, or never other than one value, where it was trained."""
     hidden: int
-    """Width of the carried state, per side."""
+    """Width of the carried state, per side, whatever the temporal core makes of it."""
     degraded: int
     """Union of `Degraded` flags seen in training; a frame with any other is refused."""
     base_rates: dict[str, tuple[float, ...]]
@@ -47,6 +53,10 @@ class ModelCard(Strict, frozen=True, kw_only=True):
     """Of the code that trained it."""
     scores: dict[str, float] = msgspec.field(default_factory=dict)
     """As measured before export; `models/README.md` says on what."""
+    drift: DriftReference | None = None
+    """What training's inputs looked like, for `squeeze.drift.DriftMonitor`; null where it was not made."""
+    alarms: tuple[AlarmThreshold, ...] = ()
+    """Thresholds that keep a budget of false alarms, each with its guarantee and its assumption."""
 
 
 def seal(model: bytes) -> bytes:

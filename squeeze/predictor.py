@@ -3,16 +3,17 @@ the reasons.
 """
 
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
 from squeeze.arrays import SIDES, HiddenState, Probabilities
-from squeeze.errors import ModelFileError, StepError
+from squeeze.errors import ConfigError, ModelFileError, StepError
 from squeeze.model_file import ModelCard, read, read_card
 from squeeze.spec import Spec
-from squeeze.state import BLIND, Degraded, Frame, flag_names
+from squeeze.state import BLIND, Degraded, Frame, MarketState, flag_names
 
 INPUTS = ("channels", "scalars", "state")
 OUTPUTS = ("probabilities", "next_state")
@@ -96,11 +97,20 @@ class Predictor:
 
 
 def load(path: str | Path) -> Predictor:
-    """A predictor from a model file; `ModelFileError` if it is not ours, was altered, or speaks another spec."""
+    """A predictor from a model file; `ModelFileError` if it is not ours, was altered, or speaks another spec.
+
+    A name as `models:/squeeze@champion` fetches the file from a tracking store first (`squeeze.registry`).
+    """
+    if str(path).startswith(("models:/", "runs:/")):
+        from squeeze.registry import fetched  # it needs MLflow; a plain file does not
+
+        with fetched(str(path)) as file:
+            return load(file)
     model, digest = read(path)
     session = open_session(model, str(path))
     card = read_card(session.get_modelmeta().custom_metadata_map, str(path))
     _check_signature(session, card, str(path))
+    _check_names(card, str(path))
     return Predictor(session, card, digest)
 
 
@@ -120,7 +130,7 @@ def open_session(model: bytes, place: str) -> ort.InferenceSession:
 def _check_signature(session: ort.InferenceSession, card: ModelCard, place: str) -> None:
     sides, spec = len(SIDES), card.spec
     expected = {
-        "channels": [sides, len(spec.map.leverages), spec.frame.price_bins],
+        "channels": [sides, len(card.channel_names), spec.frame.price_bins],
         "scalars": [sides, len(card.scalar_names)],
         "state": [sides, card.hidden],
         "probabilities": [sides, len(spec.label.horizons_minutes)],
@@ -129,3 +139,21 @@ def _check_signature(session: ort.InferenceSession, card: ModelCard, place: str)
     found = {tensor.name: list(tensor.shape) for tensor in (*session.get_inputs(), *session.get_outputs())}
     if found != expected:
         raise ModelFileError(f"{place}: its graph takes and gives {found}, its card says {expected}")
+
+
+def _check_names(card: ModelCard, place: str) -> None:
+    """Refuse a model whose inputs are not what frames of its own spec hold in this release, one by one."""
+    try:
+        state = MarketState(card.spec)
+    except ConfigError as error:
+        raise ModelFileError(f"{place}: {error}") from None
+    for what, said, made in (
+        ("channel", card.channel_names, state.channel_names),
+        ("scalar", card.scalar_names, state.scalar_names),
+    ):
+        if said != made:
+            at, one, other = next((i, a, b) for i, (a, b) in enumerate(zip_longest(said, made)) if a != b)
+            raise ModelFileError(
+                f"{place}: was trained on {len(said)} {what}s, frames of its spec have {len(made)}: "
+                f"{what} {at} is {one} there and {other} here"
+            )

@@ -11,9 +11,10 @@ from typing import Literal
 import msgspec
 
 from squeeze.atlas_spec import AtlasSpec
+from squeeze.label_spec import CascadeSpec, PriceCascadeSpec
 from squeeze.strict import Strict, require
 
-SPEC_VERSION = 1
+SPEC_VERSION = 2
 """Raised whenever a frame computed from the same spec would change; a model of another version is refused."""
 
 
@@ -140,6 +141,12 @@ class MapSpec(Strict, frozen=True, kw_only=True):
     """
     close_tilt_profit: float = 0.0
     """The same for one whose profit has reached its margin."""
+    shape: Literal["leverage", "uniform"] = "leverage"
+    """Where deposits go. `leverage`: about the liquidation price of each bucket. `uniform`: evenly over `uniform_log`,
+    whatever the bucket; opened, swept and closed as otherwise. A control, which knows nothing of leverage.
+    """
+    uniform_log: tuple[float, float] = (0.0025, 0.2)
+    """From how near to how far from entry a `uniform` map spreads a deposit, in log price, on both sides alike."""
     view_hours: tuple[float, ...] = (24.0, 168.0, 720.0)
     """Views of the map: what was opened within the last so many hours. None of them changes the map."""
     view_parts: int = 8
@@ -159,6 +166,12 @@ class MapSpec(Strict, frozen=True, kw_only=True):
         require(self.live_silence_minutes >= 0, "live_silence_minutes is not negative")
         require(self.jump_share is None or self.jump_share > 0, "jump_share is positive, or null")
         require(min(self.close_tilt_near, self.close_tilt_profit) >= 0, "close_tilt_near and _profit are not negative")
+        require(
+            self.shape == "leverage" or max(self.close_tilt_near, self.close_tilt_profit) == 0,
+            "close_tilt: a uniform map has no distance at entry that closes could depend on",
+        )
+        near, far = self.uniform_log
+        require(0 <= near < far <= 1000 * self.bin_log, "uniform_log rises, from 0 to at most 1000 bins of bin_log")
         require(
             all(hours > 0 for hours in self.view_hours) and len(set(self.view_hours)) == len(self.view_hours),
             "view_hours are positive, none twice",
@@ -203,6 +216,8 @@ class FrameSpec(Strict, frozen=True, kw_only=True):
     """... and this share of open interest per bin."""
     zone_mass_share: float = 3e-3
     """... and a zone holds at least this share of open interest."""
+    channels: tuple[str, ...] = ()
+    """The atlas's channels that join the model's own maps: names, or shell patterns such as `book_usd_*`."""
 
     def __post_init__(self) -> None:
         require(4 <= self.price_bins <= 256, "price_bins lies between 4 and 256")
@@ -213,15 +228,29 @@ class FrameSpec(Strict, frozen=True, kw_only=True):
 
 
 class LabelSpec(Strict, frozen=True, kw_only=True):
-    """The event a model predicts: more than `threshold_usd` of one side liquidated within the horizon.
+    """The event a model predicts, per side and horizon; both sides may come true in one interval.
 
-    A row at time t looks at [t, t + horizon). Both sides may come true in one interval.
+    `threshold`: more than `threshold_usd` of the side liquidated in [t, t + horizon). `onset` (L1, domain.md §5.1): a
+    cascade of the side by prints begins in (t + guard, t + horizon]. `price` (L2, §5.2): one by price, and by open
+    interest, taker flow and basis where they are recorded, begins there.
     """
 
     name: str
     """What is predicted, in words; people see it in figures and in `squeeze info`."""
-    threshold_usd: float
-    """More than this of one side must be liquidated."""
+    event: Literal["threshold", "onset", "price"] = "threshold"
+    """What comes true; the constants of the others are null."""
+    threshold_usd: float | None = None
+    """Of `threshold`: more than this of one side must be liquidated."""
+    onset: CascadeSpec | None = None
+    """Of `onset`: `{}` for the defaults, those of BTC."""
+    price: PriceCascadeSpec | None = None
+    """Of `price`: `{}` for the defaults, those of BTC."""
+    guard_seconds: float = 5.0
+    """An onset so soon after the decision does not count: nobody could have acted on it."""
+    after_minutes: float = 5.0
+    """Rows inside an event, and up to this after it, are left out where an onset is predicted."""
+    gap_share: float = 0.1
+    """A row is left out where more than this share of a horizon was not recorded: it is not a zero."""
     horizons_minutes: tuple[int, ...]
     """Rising; P(horizon) rises with it by construction."""
     every_minutes: int
@@ -231,12 +260,21 @@ class LabelSpec(Strict, frozen=True, kw_only=True):
     """
 
     def __post_init__(self) -> None:
-        require(self.threshold_usd > 0, "threshold_usd is positive")
+        given = {"threshold": self.threshold_usd, "onset": self.onset, "price": self.price}
+        for event, constants in given.items():
+            name = "threshold_usd" if event == "threshold" else event
+            require(
+                (constants is not None) == (event == self.event),
+                f"{name} is given just where the event is {event}, and here it is {self.event}",
+            )
+        require(self.threshold_usd is None or self.threshold_usd > 0, "threshold_usd is positive")
         require(len(self.horizons_minutes) > 0, "horizons_minutes must not be empty")
         require(tuple(sorted(set(self.horizons_minutes))) == self.horizons_minutes, "horizons_minutes must rise")
         require(
             self.horizons_minutes[0] > 0 and self.every_minutes > 0, "horizons_minutes and every_minutes are positive"
         )
+        require(0 <= self.guard_seconds < 60 * self.horizons_minutes[0], "guard_seconds is shorter than any horizon")
+        require(self.after_minutes >= 0 and 0 <= self.gap_share < 1, "after_minutes is not negative, gap_share a share")
 
 
 class SignalSpec(Strict, frozen=True, kw_only=True):
@@ -291,6 +329,7 @@ class Spec(Strict, frozen=True, kw_only=True):
             self.signal.horizon_minutes in self.label.horizons_minutes,
             "signal.horizon_minutes must be one of the label's horizons",
         )
+        require(not self.frame.channels or self.atlas is not None, "frame.channels are the atlas's: it needs an atlas")
         for venue in self.market.venues:
             require(
                 venue.distances_log is None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from squeeze.arrays import HeatChannels, Scalars
+from squeeze.arrays import Channels, Scalars
 from squeeze.atlas import Atlas, Page
 from squeeze.errors import StepError
 from squeeze.heatmaps.liquidation import LiquidationMap
@@ -79,16 +79,16 @@ def flag_names(flags: IntFlag) -> tuple[str, ...]:
 class Frame:
     """One step as the network sees it; everything in it was known at `close_ns`.
 
-    `channels` holds, per side and leverage bucket, the share of open interest in bins of `bin_width_log` outward from
-    the mark. `scalars` follow `MarketState.scalar_names`; NaN where a value was not recorded or does not exist.
-    `swept_share` is the share of open interest that this step's mark range went through, per side, under the prior
-    weights.
+    `channels` (side, channel, price) follow `MarketState.channel_names`, in bins of `bin_width_log` outward from the
+    mark: per leverage bucket the share of open interest, then the chosen maps of the atlas, NaN where not recorded.
+    `scalars` follow `MarketState.scalar_names`; NaN where a value was not recorded or does not exist. `swept_share` is
+    the share of open interest that this step's mark range went through, per side, under the prior weights.
     """
 
     symbol: str
     close_ns: int
     mark: Candle
-    channels: HeatChannels
+    channels: Channels
     scalars: Scalars
     bin_width_log: float
     swept_share: np.ndarray
@@ -126,6 +126,10 @@ class MarketState:
         self.atlas = None if spec.atlas is None else Atlas(spec)
         self.scalar_names = (*self.price.names, *self.heat.names, *self.flow.names, *CLOCK_NAMES)
         self.scalar_names += () if self.atlas is None else self.atlas.scalar_names
+        self.channel_names = tuple(f"unit_{leverage:g}x" for leverage in spec.map.leverages)
+        if self.atlas is not None:
+            self._chosen = self.atlas.positions(frame.channels)
+            self.channel_names += tuple(self.atlas.channels[i] for i in self._chosen)
         standing = _standing_degradation(spec)
         self._degraded = standing, standing | Degraded.VOLUME_UNIFORM
         self._stale = [
@@ -243,7 +247,7 @@ class MarketState:
         sigma = self.price.horizon_sigma(bars)
         width = max(spec.bin_sigmas * sigma, self.spec.map.bin_log / 2)
         open_interest = self.map.open_interest_base
-        channels = (self.map.outward(mark.close, width, spec.price_bins) / open_interest).astype(np.float32)
+        units = (self.map.outward(mark.close, width, spec.price_bins) / open_interest).astype(np.float32)
         mass, born = self.map.profile(mark.close, self.heat.reach_bins)
         share = mass / open_interest
         found = zones(share, born / open_interest, step.close_ns / DAY_NS, self.spec.map.bin_log, spec)
@@ -251,11 +255,12 @@ class MarketState:
         velocity = price[:, self._velocity]
         heat = self.heat.values(share, found, sigma, velocity)
         page = None if self.atlas is None else self.atlas.page(mark.close, width, spec.price_bins)
+        channels = units if page is None else np.concatenate([units, page.channels[:, self._chosen]], axis=1)
         scalars = self._row(price, heat, step.close_ns, page)
         unhealthy = self._unhealthy(step.close_ns)
         volume_base = step.venue(self.spec.market.bars.venue).volume_base
-        # One sum instead of a question for each: it is finite only if all of them are.
-        if not math.isfinite(channels.sum() + price.sum() + volume_base):
+        # One sum instead of a question for each: it is finite only if all of them are. Of the atlas nothing is asked.
+        if not math.isfinite(units.sum() + price.sum() + volume_base):
             unhealthy |= Unhealthy.NOT_FINITE
         return Frame(
             step.symbol, step.close_ns, mark, channels, scalars, width, swept_share, tuple(found), degraded, unhealthy,
@@ -276,7 +281,7 @@ class MarketState:
         """The frame of a step without a bar, or before open interest is known: nothing but NaN, and the reason."""
         spec = self.spec.frame
         nothing = Candle(math.nan, math.nan, math.nan, math.nan, 0)
-        channels = np.full((2, self.map.buckets, spec.price_bins), np.nan, np.float32)
+        channels = np.full((2, len(self.channel_names), spec.price_bins), np.nan, np.float32)
         scalars = np.full((2, len(self.scalar_names)), np.nan, np.float32)
         unhealthy = self._unhealthy(step.close_ns) | reason
         return Frame(

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from squeeze.arrays import SIDES
+from squeeze.drift import DriftMonitor
 from squeeze.errors import SqueezeError, StepError
 from squeeze.market.events import AnyEvent, kind_of
 from squeeze.market.steps import Step, StepBuilder
@@ -29,6 +30,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     predictor: tuple[int, bytes]
     machine: dict[str, Any]
     builder: dict[str, Any]
+    drift: bytes | None
 
 
 class Stream:
@@ -59,6 +61,11 @@ class Stream:
         self.next_close_ns: int | None = None
         self.sequence = 0
         self.mark: str | None = None
+        card = predictor.card
+        self.drift = None if card.drift is None else DriftMonitor(card.drift, card.spec.label.horizons_minutes, rates)
+        """Watches how far the inputs have drifted from training, where the card says what training saw."""
+        self.drifted: tuple[str, ...] = ()
+        """What the monitor flagged when it last looked: at the end of each part of its window."""
 
     def on_event(self, event: AnyEvent) -> None:
         """Take an event in; what follows from it comes with the clock. `StepError` for another symbol's.
@@ -95,6 +102,7 @@ class Stream:
             probabilities=self._by_horizon({s: answer.probabilities[i].tolist() for i, s in enumerate(SIDES)}),
             base_rates=self._by_horizon(self.predictor.card.base_rates),
             degraded=answer.degraded,
+            drift=self.drifted,
         )
 
     def advance(self, close_ns: int) -> tuple[Frame, Prediction | Abstain]:
@@ -110,8 +118,19 @@ class Stream:
         except StepError as error:
             frame = self.market.advance(Step(step.symbol, close_ns, step.length_ns, {}))
             self.predictor.step(frame)
+            self._watch(frame, None)
             return frame, Abstain(step.symbol, close_ns, (str(error), *flag_names(frame.unhealthy)))
-        return frame, self.predictor.step(frame)
+        answer = self.predictor.step(frame)
+        self._watch(frame, answer if isinstance(answer, Prediction) else None)
+        return frame, answer
+
+    def _watch(self, frame: Frame, said: Prediction | None) -> None:
+        """Have the drift monitor follow; it is asked just before a new part of its window begins."""
+        if self.drift is None:
+            return
+        if self.drift.begins_part(frame.close_ns):
+            self.drifted = self.drift.report().flags
+        self.drift.push(frame, None if said is None else said.probabilities)
 
     def warm(self, history: Iterable[AnyEvent], until_ns: int | None = None) -> None:
         """Fold recorded events in without a message, up to the last whole step (or to `until_ns`): the map fills, the
@@ -153,6 +172,7 @@ class Stream:
         return Snapshot(
             self.predictor.digest, self.sequence, self.next_close_ns, self.market.snapshot(),
             self.predictor.snapshot(), self.machine.snapshot(), self.builder.snapshot(),
+            None if self.drift is None else msgspec.msgpack.encode((self.drift.snapshot(), self.drifted)),
         )  # fmt: skip
 
     def _take(self, state: Snapshot) -> None:
@@ -160,6 +180,9 @@ class Stream:
         self.predictor.restore(*state.predictor)
         self.machine.restore(state.machine)
         self.builder.restore(state.builder)
+        if self.drift is not None and state.drift is not None:
+            monitor, self.drifted = msgspec.msgpack.decode(state.drift, type=tuple[bytes, tuple[str, ...]])
+            self.drift.restore(monitor)
         self.sequence, self.next_close_ns = state.sequence, state.next_close_ns
 
     def _count(self) -> int:

@@ -45,7 +45,7 @@ class VenueMaps:
         mode = spec.map.open_interest
         self.map_spec = spec.map if mode != "volume" or self.is_main else replace(spec.map, open_interest="stamps")
         self.liquidation = LiquidationMap(self.map_spec, distances_log(spec, name))
-        kinds = spec.market.kinds()[name]
+        kinds = spec.market.kinds().get(name, ())  # nothing is read of a venue that is only named
         self.hears_liquidations = any(kind.startswith(LIQUIDATIONS) for kind in kinds)
         self.clock = np.zeros(2, dtype=np.int64)
         """Close of the last step that fed the liquidation map, and of the last stamp it took."""

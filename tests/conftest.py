@@ -41,5 +41,6 @@ def finished(small, tmp_path_factory):
     out = tmp_path_factory.mktemp("out")
     prepared, trained, run = pipeline.train_task(small.config, small.lake, out)
     folder, model = pipeline.run_folder(out, small.config), out / "small.onnx"
-    pipeline.export_block(run, folder, -1, model, {"validation_long_ap": 0.5}, 200)
-    return Finished(prepared, trained, run, out, folder, model, pipeline.card_of(run, -1, {"validation_long_ap": 0.5}))
+    scores = {"validation_long_ap": 0.5}
+    pipeline.export_block(run, folder, -1, model, scores, 200)
+    return Finished(prepared, trained, run, out, folder, model, pipeline.card_of(run, folder, -1, scores))

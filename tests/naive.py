@@ -161,11 +161,7 @@ class NaiveMap:
 
     def deposit(self, side: int, bucket: int, entry: int, coins: float, mark: int, days: float) -> None:
         """Shift, smear by a normal cut at three deviations, drop what lands on the crossed side."""
-        shift = self.shift(side, bucket)
-        deviation = max(0.5, self.spec.smear * abs(shift))
-        reach = math.ceil(3 * deviation)
-        offsets = round(shift) + np.arange(-reach, reach + 1)
-        weights = np.exp(-0.5 * ((offsets - shift) / deviation) ** 2)
+        offsets, weights = self.evenly(side) if self.spec.shape == "uniform" else self.smeared(side, bucket)
         weights = coins * weights / weights.sum()
         kept = entry + offsets < mark if side == 0 else entry + offsets > mark
         at = entry + offsets[kept]
@@ -175,6 +171,21 @@ class NaiveMap:
         if self.part_days is not None:
             part = math.ceil(days / self.part_days - 1e-9) - 1
             self.cohorts.setdefault(part, np.zeros((2, WIDE)))[side, at] += weights[kept] * self.prior[bucket]
+
+    def smeared(self, side: int, bucket: int) -> tuple[np.ndarray, np.ndarray]:
+        """Bins from entry, and the bell's height there."""
+        shift = self.shift(side, bucket)
+        deviation = max(0.5, self.spec.smear * abs(shift))
+        reach = math.ceil(3 * deviation)
+        offsets = round(shift) + np.arange(-reach, reach + 1)
+        return offsets, np.exp(-0.5 * ((offsets - shift) / deviation) ** 2)
+
+    def evenly(self, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """Bins from entry, and the part of each that lies within `uniform_log` of the middle of the entry's bin."""
+        near, far = (distance / self.spec.bin_log for distance in self.spec.uniform_log)
+        away = np.arange(1001)
+        inside = np.array([max(0.0, min(a + 0.5, far) - max(a - 0.5, near)) for a in away])
+        return (-away if side == 0 else away), inside
 
     def bound(self) -> bool:
         """No bucket may hold more than 1.05 × open interest, but for rounding."""

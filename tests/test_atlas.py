@@ -126,7 +126,8 @@ def test_a_mirrored_market_has_a_mirrored_atlas():
     one, other = MarketState(spec()), MarketState(spec())
     names = one.atlas.scalar_names
     # Crowded longs and crowded shorts have thresholds of their own, and so have what follows from them.
-    alike = [i for i, n in enumerate(names) if not n.startswith(("funding_extreme", "funding_asymmetry"))]
+    crowded = ("pattern_funding_extreme", "pattern_funding_asymmetry")
+    alike = [i for i, n in enumerate(names) if not n.startswith(crowded)]
     for step in steps(250, 3):
         here, there = one.advance(step).page, other.advance(mirrored(step)).page
         if here is None or there is None:
@@ -217,7 +218,7 @@ def test_one_venue_by_itself_is_an_atlas_too():
     page = frame.page
     assert page is not None
     np.testing.assert_allclose(page.scene.venue_heat[0], page.scene.heat)
-    score = page.scalars[0, state.atlas.scalar_names.index("venue_divergence")]
+    score = page.scalars[0, state.atlas.scalar_names.index("pattern_venue_divergence")]
     assert math.isnan(score)
 
 

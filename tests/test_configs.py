@@ -21,14 +21,15 @@ from training.config import load_config
 CONFIGS = Path(__file__).parents[1] / "configs"
 RUNS = sorted(CONFIGS.glob("*.yaml"))
 MAPPINGS = sorted((CONFIGS / "import").glob("*.yaml"))
+SPACES = sorted((CONFIGS / "search").glob("*.yaml"))
 
 
 def name_of(path):
     return path.stem
 
 
-def test_every_yaml_is_a_run_or_a_mapping():
-    assert set(CONFIGS.rglob("*.y*ml")) == {*RUNS, *MAPPINGS}
+def test_every_yaml_is_a_run_or_a_mapping_or_a_search_space():
+    assert set(CONFIGS.rglob("*.y*ml")) == {*RUNS, *MAPPINGS, *SPACES}
 
 
 @pytest.mark.parametrize("path", RUNS, ids=name_of)
@@ -86,6 +87,12 @@ def changed(path, value, **where):
         ("start", "NaT", "expected a UTC time"),
         ("task", "../elsewhere", "task '../elsewhere'"),
         ("network.hidden", 0, "at least 1"),
+        ("spec.frame.channels", ["stops"], "it needs an atlas"),
+        ("series", [{"symbol": "../X"}], "symbol '../X'"),
+        ("series", [{"symbol": "X", "venue": "a/b"}], "venue 'a/b'"),
+        ("series", [{"symbol": "X", "streams": "some"}], "series[0].streams"),
+        ("series", [{"symbol": "X"}, {"symbol": "X", "venue": "simulated"}], "one market twice"),
+        ("series", [{"symbol": "SIMUSDT", "streams": "all"}], "the task's own market"),
     ],
 )
 def test_a_key_that_cannot_hold_is_named_with_its_file(tmp_path, key, value, said):
@@ -94,6 +101,40 @@ def test_a_key_that_cannot_hold_is_named_with_its_file(tmp_path, key, value, sai
     with pytest.raises(ConfigError, match=r"^\S*run\.yaml: [^\n]*$") as caught:
         load_config(path)
     assert said in str(caught.value)
+
+
+def test_a_series_is_of_another_symbol_or_venue_with_its_bars_or_all_that_the_task_reads(tmp_path):
+    asked = [{"symbol": "X"}, {"symbol": "X", "venue": "okx"}, {"symbol": "Y", "venue": "okx", "streams": "all"}]
+    path = tmp_path / "run.yaml"
+    parsed = changed("series", asked)
+    parsed["spec"]["market"]["liquidations"]["venue"] = "binance+okx"
+    path.write_text(yaml.safe_dump(parsed))
+    own, bars, elsewhere, everything = (market for market, _, _ in load_config(path).markets())
+    assert own.symbol == "SIMUSDT"
+    assert [(m.symbol, list(m.streams()), m.bars.venue) for m in (bars, elsewhere)] == [
+        ("X", ["bars"], "simulated"), ("X", ["bars"], "okx"),
+    ]  # fmt: skip
+    assert (everything.symbol, everything.warm_up_hours) == ("Y", own.warm_up_hours)
+    assert {name: stream.venue for name, stream in everything.streams().items()} == {
+        "bars": "okx", "mark": "okx", "open_interest": "okx", "funding": "okx", "liquidations": "binance+okx",
+    }  # fmt: skip
+
+
+def test_with_an_atlas_a_series_keeps_the_venues_by_which_scalars_and_channels_are_called(tmp_path):
+    path = tmp_path / "run.yaml"
+    venue = {"venue": "okx", "kinds": ["trade", "book"]}
+    for series, said in (({"symbol": "X"}, None), ({"symbol": "X", "venue": "okx"}, "must be the task's own")):
+        parsed = changed("series", [series])
+        parsed["spec"] |= {"atlas": {}}
+        parsed["spec"]["market"]["venues"] = [venue]
+        path.write_text(yaml.safe_dump(parsed))
+        if said is not None:
+            with pytest.raises(ConfigError, match=said):
+                load_config(path)
+            continue
+        own, bars = (market for market, _, _ in load_config(path).markets())
+        assert bars.venue_names() == own.venue_names() == ("simulated", "okx")
+        assert bars.kinds() == {"simulated": {"gap", "bar_1m"}}
 
 
 @pytest.mark.parametrize("content", [b"", b"- a\n", b"just words", b"a: [", b"\xff\xfe\x00", b"null"])

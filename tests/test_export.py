@@ -37,7 +37,7 @@ def test_torch_equals_onnx_over_ten_thousand_random_states(finished, model, file
 def test_parity_notices_a_graph_that_is_not_the_model(finished, file):
     other = runs.load_step(finished.run, finished.folder, -1)
     with torch.no_grad():
-        other.network.core.bias_hh_l0[-1] += 1e-3  # as a wrong `linear_before_reset` would
+        other.network.core.gru.bias_hh_l0[-1] += 1e-3  # as a wrong `linear_before_reset` would
     assert export.parity(other, file, finished.card, steps=50)[1] > 2e-6
 
 

@@ -8,10 +8,20 @@ import numpy as np
 import pytest
 
 from squeeze.errors import UserError
+from squeeze.market.events import HOUR_NS
 from squeeze.tools.drawing import absolute_map, price_levels, thin_map, thin_starts, wilson
 from squeeze.tools.page import write_page
+from training.alarms import claims, curve, lead_minutes
 from training.evaluate import reliability
-from training.figures import heatmap_figure, precision_recall_figure, reliability_figure, save
+from training.figures import (
+    heatmap_figure,
+    lead_time_figure,
+    precision_recall_figure,
+    recall_figure,
+    reliability_figure,
+    save,
+    tercile_reliability_figure,
+)
 
 MINUTE_NS = 60_000_000_000
 START_NS = 1_740_000_000_000_000_000
@@ -125,6 +135,44 @@ def test_figures_are_written_whole_and_leave_nothing_else(tmp_path):
     assert all((tmp_path / f"{name}.png").stat().st_size > 20_000 for name in figures)
     width, height = struct.unpack(">II", (tmp_path / "heatmap.png").read_bytes()[16:24])
     assert (width, height) == (1600, 1000)
+
+
+def test_recall_is_drawn_through_the_points_of_its_curve():
+    truth, probability, names = judged()
+    found = [claims(np.arange(4000) * HOUR_NS, t, p, HOUR_NS, HOUR_NS) for t, p in zip(truth, probability, strict=True)]
+    curves = {name: curve(one) for name, one in zip(names, found, strict=True)}
+    axes = recall_figure(curves).axes[0]
+    for line, name in zip(axes.get_lines(), names, strict=False):
+        np.testing.assert_array_equal(line.get_xydata()[1:, 0], curves[name].false_per_day)
+        np.testing.assert_array_equal(line.get_xydata()[1:, 1], curves[name].recall)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == names
+    leads = {name: lead_minutes(one, 0.05) for name, one in zip(names, found, strict=True)}
+    text = [
+        t.get_text() for t in lead_time_figure(leads | {"nobody": np.zeros(0)}, 60).axes[0].get_legend().get_texts()
+    ]
+    assert text[0] == f"network: median 30.0 of {len(leads['network'])}"
+    assert text[-1] == "nobody: none"
+
+
+def test_reliability_by_tercile_has_a_line_for_each_that_has_rows():
+    truth, probability, _ = judged()
+    third = np.arange(4000) % 3
+    both = tercile_reliability_figure(truth[1], probability[1], np.where(third == 1, -1, third), "trend")
+    names = [text.get_text() for text in both.axes[0].get_legend().get_texts()]
+    assert set(names) == {"trend: toward danger", "trend: away from danger", "calibrated"}
+
+
+def test_models_that_said_nothing_or_met_nothing_are_drawn_too(tmp_path):
+    truth, probability, _ = judged()
+    nothing, silent = np.zeros(4000, bool), np.full(4000, np.nan)
+    cases = [(truth, [probability[0], silent]), ([nothing] * 2, probability), ([nothing] * 2, [silent] * 2)]
+    for i, (y, p) in enumerate(cases):
+        save(reliability_figure(y, p, ["one", "other"]), tmp_path / f"{i}.png")
+        figure = precision_recall_figure(y, p, ["one", "other"])
+        save(figure, tmp_path / f"{i}-pr.png")
+        told = " ".join(text.get_text() for text in figure.axes[0].get_legend().get_texts())
+        assert "abstained on all" in told or "none of 4000 rows is positive" in told
+    save(lead_time_figure({"nobody": np.zeros(0)}, 60), tmp_path / "nobody.png")
 
 
 def test_a_quiet_market_without_signals_or_events_is_drawn_too(tmp_path):

@@ -3,13 +3,17 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
+from training.calibrate import Platt, fit_platt
 from training.config import HeadSpec
-from training.head import fit_head
+from training.head import calibrators, fit_head, folds, logits_of, out_of_fold_logits
 
 SPEC = HeadSpec(inverse_penalty=0.1)
+HOUR_NS = 3600 * 10**9
 
 
 def data_of(rows=400, scores=5, scalars=4, seed=0):
@@ -93,3 +97,107 @@ def test_probabilities_of_every_horizon_are_calibrated():
             for group in np.array_split(order, 5):
                 expected, seen = held_p[group, side, horizon].mean(), held[group, side, horizon].mean()
                 assert abs(expected - seen) < 0.03
+
+
+def hazards_of(rows, seed=3):
+    """Scores with the outcomes of two horizons that follow the first of them."""
+    scores, scalars = data_of(rows, seed=seed)
+    rng = np.random.default_rng(seed + 1)
+    hazards = 1 / (1 + np.exp(-(0.5 * scores[:, :, 0] - 4)))
+    return scores, scalars, np.cumsum(rng.random((rows, 2, 2)) < hazards[:, :, None], axis=2) > 0
+
+
+def slope_of(p, truth):
+    logit = np.log(p / (1 - p)).reshape(-1, 1)
+    return LogisticRegression(C=1e6).fit(logit, truth.ravel()).coef_[0, 0]
+
+
+def test_a_head_that_was_shrunk_too_far_is_brought_back_on_unseen_rows():
+    scores, scalars, truth = hazards_of(8_000)
+    ts = np.arange(4_000) * HOUR_NS
+    slopes = {}
+    for calibration in ("none", "platt"):
+        spec = HeadSpec(inverse_penalty=3e-3, calibration=calibration)
+        head = fit_head(scores[:4_000], scalars[:4_000], truth[:4_000], spec, [0], ts, HOUR_NS)
+        p = said(head, scores[4_000:], scalars[4_000:])
+        assert (np.diff(p, axis=2) >= 0).all()
+        slopes[calibration] = slope_of(p[:, :, 0], truth[4_000:, :, 0])
+    assert slopes["none"] > 1.5
+    assert 0.9 < slopes["platt"] < 1.1
+
+
+def test_calibration_is_a_line_in_the_logit_and_lives_in_the_head_alone():
+    scores, scalars, truth = hazards_of(600)
+    ts, spec = np.arange(600) * HOUR_NS, HeadSpec(inverse_penalty=0.01)
+    plain = fit_head(scores, scalars, truth, spec, [2])
+    held, unseen = out_of_fold_logits(scores, scalars, truth, spec, [2], ts, HOUR_NS)
+    lines = calibrators(unseen, truth[held])
+    folded = fit_head(scores, scalars, truth, HeadSpec(inverse_penalty=0.01, calibration="platt"), [2], ts, HOUR_NS)
+    logits = logits_of(plain, scores, scalars)
+    for bucket, line in enumerate(lines):
+        assert line.slope != 1
+        np.testing.assert_allclose(
+            logits_of(folded, scores, scalars)[:, :, bucket],
+            line.slope * logits[:, :, bucket] + line.intercept,
+            rtol=1e-4,
+            atol=1e-5,
+        )
+    assert plain.state_dict().keys() == folded.state_dict().keys()
+
+
+def test_of_a_bucket_only_rows_still_at_risk_are_calibrated():
+    logits = np.array([[[0.0, 0.0]], [[0.0, 2.0]], [[0.0, -1.0]], [[1.0, 9.0]]])
+    truth = np.array([[[False, False]], [[False, True]], [[False, False]], [[True, True]]])
+    first, second = calibrators(logits, truth)
+    assert first == fit_platt(np.array([0.0, 0.0, 0.0, 1.0]), np.array([False, False, False, True]))
+    assert second == fit_platt(np.array([0.0, 2.0, -1.0]), np.array([False, True, False]))
+
+
+def test_a_bucket_with_one_outcome_alone_is_left_as_it_is():
+    logits, truth = np.zeros((5, 2, 1)), np.ones((5, 2, 1), bool)
+    assert calibrators(logits, truth) == [Platt(1.0, 0.0)]
+
+
+def test_an_outcome_does_not_reach_its_own_out_of_fold_logit():
+    scores, scalars, truth = hazards_of(300)
+    ts, span_ns = np.arange(300) * HOUR_NS, 4 * HOUR_NS
+    held, before = out_of_fold_logits(scores, scalars, truth, SPEC, [1], ts, span_ns)
+    assert held.tolist() == list(range(300))
+    changed = truth.copy()
+    changed[117:183] = ~changed[117:183]  # the third of five folds, and the rows whose labels reach into it
+    after = out_of_fold_logits(scores, scalars, changed, SPEC, [1], ts, span_ns)[1]
+    np.testing.assert_array_equal(after[120:180], before[120:180])
+    assert not np.array_equal(after[:120], before[:120])
+
+
+@given(
+    st.lists(st.integers(1, 5), min_size=1, max_size=60),
+    st.integers(0, 12),
+    st.integers(2, 6),
+)
+def test_no_label_of_a_folds_rest_touches_one_that_is_held(gaps, span, count):
+    ts = np.cumsum(gaps)
+    seen = []
+    for held, rest in folds(ts, span, count):
+        seen += held.tolist()
+        for row in rest:
+            assert row not in held
+            assert all(ts[row] + span <= ts[other] or ts[other] + span <= ts[row] for other in held)
+        for row in set(range(len(ts))) - set(held) - set(rest):
+            assert any(abs(int(ts[row] - ts[other])) < max(span, 1) for other in range(held[0], held[-1] + 1))
+    assert seen == sorted(set(seen))
+
+
+def test_a_calibrated_head_needs_the_times_of_its_rows():
+    scores, scalars, truth = hazards_of(100)
+    with pytest.raises(ValueError, match="needs the times of its rows"):
+        fit_head(scores, scalars, truth, HeadSpec(calibration="platt"), [])
+
+
+def test_calibration_with_one_positive_changes_little():
+    scores, scalars = data_of()
+    truth = np.zeros((400, 2, 1), bool)
+    truth[17, 1] = True
+    ts = np.arange(400) * HOUR_NS
+    p = said(fit_head(scores, scalars, truth, HeadSpec(calibration="platt"), [], ts, HOUR_NS), scores, scalars)
+    assert p.mean() == pytest.approx(1 / 800, rel=0.5)

@@ -23,7 +23,8 @@ def loaded_by(code):
     [
         "import squeeze",
         "import squeeze.cli",
-        "import training.verbs.stages, training.verbs.whole, training.verbs.weights",
+        "import training.verbs.stages, training.verbs.whole, training.verbs.weights, training.verbs.tune",
+        "import training.verbs.controls, training.verbs.explain, training.verbs.labels, training.verbs.compare",
         "import squeeze.market.importer, squeeze.market.lake, squeeze.simulator, squeeze.signals",
         "import squeeze.cli; squeeze.cli.parser()",
     ],

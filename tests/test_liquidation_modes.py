@@ -27,6 +27,7 @@ SPECS = {
     "live": MapSpec(open_interest="live", live_silence_minutes=3.0),
     "volume": MapSpec(open_interest="volume", ageing_half_life_hours=5.0),
     "tilted": MapSpec(open_interest="live", turnover=0.8, **TILTED),
+    "uniform": MapSpec(shape="uniform", uniform_log=(0.0007, 0.05)),
 }
 
 
@@ -414,3 +415,36 @@ def test_beyond_the_arrays_there_is_nothing_to_read():
     for mark in (1e-30, 1e30):
         assert heat.outward(mark, 0.0017, 40).sum() == 0
         assert [rows.sum() for rows in heat.profile(mark, 400)] == [0, 0]
+
+
+def test_a_uniform_map_lies_evenly_between_its_two_distances_whatever_the_leverage():
+    spec = MapSpec(shape="uniform", uniform_log=(10 * DELTA, 30 * DELTA))
+    heat = opened(spec, coins=200.0)
+    np.testing.assert_allclose(heat.coins[HELD], 200.0)  # as much as a map of leverage would hold
+    whole = np.zeros(41)
+    whole[10], whole[11:30], whole[30] = 5.0, 10.0, 5.0  # from the middle of the entry's bin
+    for side, sign in SIGNS:
+        mass = heat.mass[side, : heat.buckets] * heat.scale[side]
+        assert (mass == mass[0]).all()
+        away = 20_000 - heat.origin + sign * -1 * np.arange(41)
+        np.testing.assert_allclose(mass[0, away], whole, atol=1e-9)
+
+
+def test_a_uniform_map_is_swept_and_closed_like_the_other():
+    step = (flat(price_at(19_980.5)), (price_at(19_980.5),) * 2, 0.0, 0.0, NAN, 3.0, MINUTE_DAYS)
+    heat = opened(MapSpec(shape="uniform", uniform_log=(0.0, 40 * DELTA)), coins=400.0)
+    swept, _ = heat.step(*step)
+    np.testing.assert_allclose(swept[0], 0.95 * 10.0 * 19.5)  # 19 whole bins, and half of that of the mark
+    assert (swept[1] == 0).all()
+    closed = opened(MapSpec(shape="uniform"))
+    before = closed.coins[HELD].copy()
+    closed.step(flat(price_at(20_000.5)), (price_at(20_000.5),) * 2, 5.0, 5.0, 1045.0, 3.0, MINUTE_DAYS)
+    np.testing.assert_allclose(closed.coins[HELD], before * (1 - 55.0 / 1100), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"uniform_log": (0.2, 0.1)}, {"uniform_log": (0.0, 0.6)}, {"shape": "uniform", "close_tilt_near": 1.0}]
+)
+def test_a_uniform_map_that_cannot_be_is_refused(fields):
+    with pytest.raises(ValueError, match=r"uniform"):
+        MapSpec(**fields)

@@ -108,6 +108,9 @@ def test_a_card_with_an_unknown_key_is_refused(file, refused):
 def test_a_card_that_does_not_fit_the_graph_is_refused(finished, file, refused):
     refused(with_card(file, hidden=7), "its graph takes and gives .* its card says")
     refused(with_card(file, scalar_names=["one"]), "its graph takes and gives")
+    refused(with_card(file, channel_names=["unit_5x"]), "its graph takes and gives")
+    swapped = [*finished.card.channel_names[1::-1], *finished.card.channel_names[2:]]
+    refused(with_card(file, channel_names=swapped), "channel 0 is unit_10x there and unit_5x here")
 
 
 def test_a_sealed_file_without_a_card_or_a_graph_is_refused(file, refused):

@@ -6,7 +6,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
-from squeeze.outcomes import Bars, CascadeSpec, Liquidations, OpenInterest, alarms, cascades, merged, watched
+from squeeze.outcomes import (
+    Bars,
+    CascadeSpec,
+    Liquidations,
+    OpenInterest,
+    PriceCascadeSpec,
+    alarms,
+    cascades,
+    merged,
+    price_cascades,
+    price_measures,
+    recorded_ns,
+    watched,
+    without,
+)
 
 MIDNIGHT = 2 * DAY_NS
 """After two days with a print of 1,000 USD every half hour: from here on there is a quantile, of nothing."""
@@ -229,3 +243,170 @@ def test_alarms_agree_with_a_walk_over_every_second(rows, falls):
         before = 1_000.0 if second < 60 - 30 * 60 else 0.0
         loud = sum(own) + before >= 250_000 and len(own) >= 5 and sum(own) >= 0.8 * sum(usd for _, usd in inside)
         assert (second in said) == loud
+
+
+# L2: by price, and what is recorded beside it.
+
+SHOCK = 2000
+"""The minute of the shock: more than a day in."""
+
+
+def quiet(count, shock_log=0.0, at=SHOCK):
+    """Closes of quiet minutes, ± σ about 100, and from minute `at` on further by `shock_log`."""
+    return 100 * np.exp(np.where(np.arange(count) % 2, SIGMA, 0.0) + np.where(np.arange(count) >= at, shock_log, 0.0))
+
+
+def bars_of(close, minutes=1):
+    """Bars of so many minutes whose highs and lows are their closes."""
+    at = np.arange(1, len(close) + 1) * minutes * MINUTE_NS
+    return Bars(at, close, close, close, minutes * MINUTE_NS)
+
+
+def stamps(drop, known_minutes=5, at=SHOCK, count=3000):
+    """Open interest every five minutes, falling by a share at the first stamp after minute `at`."""
+    times = np.arange(0, count, known_minutes) * MINUTE_NS
+    return OpenInterest(times, np.where(times > at * MINUTE_NS, 1e4 * (1 - drop), 1e4))
+
+
+@pytest.mark.parametrize("minutes", [1, 5, 15])
+def test_a_shock_is_found_in_bars_of_any_length_once(minutes):
+    close = quiet(300 * 15 // minutes, -0.02, at=200 * 15 // minutes)
+    found = price_cascades(bars_of(close, minutes))
+    # The bar in which it falls is the first window; five one-minute windows hold it, and are one event.
+    assert found.onset_ns.tolist() == [(200 * 15 // minutes + 1) * minutes * MINUTE_NS]
+    assert found.side.tolist() == [0]
+    assert found.resolution_ns == max(5, minutes) * MINUTE_NS
+    said = [text.split(":")[0] for text in found.not_evaluated]
+    assert said == ["basis", "least_drop", "taker_ratio"] + ["window_minutes"] * (minutes == 15)
+
+
+def test_bars_side_by_side_are_one_event_however_long_they_are():
+    close = quiet(400, -0.02, at=200) * np.where(np.arange(400) >= 201, 0.98, 1.0)
+    found = price_cascades(bars_of(close, 15))
+    assert (found.onset_ns // (15 * MINUTE_NS)).tolist() == [201]
+    assert (found.end_ns // (15 * MINUTE_NS)).tolist() == [202]
+
+
+def test_a_window_over_a_hole_in_the_bars_is_no_event_and_is_not_watched():
+    close = quiet(3000, -0.02)
+    whole = bars_of(close)
+    kept = np.arange(3000) != SHOCK  # the minute of the shock was not recorded
+    bars = Bars(*(column[kept] for column in (whole.closes_ns, whole.high, whole.low, whole.close)), MINUTE_NS)
+    assert len(price_cascades(bars)) == 0
+    measures = price_measures(bars, None, None, PriceCascadeSpec())
+    silent = (bars.closes_ns[~measures.watched] // MINUTE_NS).tolist()
+    # The first day has too few returns for a deviation before minute 16: ten that ended before the window.
+    assert silent == [*range(1, 16), *range(SHOCK + 2, SHOCK + 7)]
+
+
+@pytest.mark.parametrize(("drop", "found"), [(0.0059, 0), (0.0061, 1)])
+def test_open_interest_falls_by_six_tenths_of_a_percent(drop, found):
+    assert len(price_cascades(bars_of(quiet(3000, -0.02)), stamps(drop))) == found
+
+
+def test_a_fall_of_open_interest_that_is_usual_is_none():
+    times = np.arange(0, 3000, 5) * MINUTE_NS
+    swings = np.where(np.arange(len(times)) % 2, 1.0, 0.98) * 1e4  # falls by 2 % every ten minutes
+    assert len(price_cascades(bars_of(quiet(3000, -0.02)), OpenInterest(times, swings))) == 0
+
+
+def test_open_interest_in_coins_knows_nothing_of_a_fall_in_price():
+    assert len(price_cascades(bars_of(quiet(3000, -0.02)), stamps(0.0))) == 0
+
+
+def test_stamps_too_far_from_the_window_leave_it_unanswered():
+    bars, interest = bars_of(quiet(3000, -0.02)), stamps(0.01)
+    near = (interest.times_ns < (SHOCK - 30) * MINUTE_NS) | (interest.times_ns > (SHOCK + 30) * MINUTE_NS)
+    gap = OpenInterest(interest.times_ns[near], interest.base[near])
+    assert len(price_cascades(bars, interest)) == 1
+    assert len(price_cascades(bars, gap)) == 0
+    assert not price_measures(bars, gap, None, PriceCascadeSpec()).watched[SHOCK]
+    assert price_measures(bars, interest, None, PriceCascadeSpec()).watched[SHOCK]
+
+
+@pytest.mark.parametrize(("sold", "found"), [(2.9, 0), (3.1, 1)])
+def test_takers_sell_three_times_what_they_sold_in_the_hour_before(sold, found):
+    taker = np.ones((3000, 2))
+    taker[SHOCK - 4 : SHOCK + 1, 0] = sold
+    assert len(price_cascades(bars_of(quiet(3000, -0.02)), None, taker)) == found
+    assert len(price_cascades(bars_of(quiet(3000, -0.02)), None, taker[:, ::-1])) == 0, "they bought"
+
+
+def test_an_hour_of_taker_flow_that_was_not_recorded_is_no_calm():
+    taker = np.ones((3000, 2))
+    taker[SHOCK - 4 : SHOCK + 1, 0] = 9.0
+    taker[SHOCK - 30] = np.nan
+    measures = price_measures(bars_of(quiet(3000, -0.02)), None, taker, PriceCascadeSpec())
+    assert not measures.watched[SHOCK]
+    assert np.isnan(measures.taker_ratio[SHOCK]).all()
+
+
+@pytest.mark.parametrize(("basis", "found"), [(-1e-4, 1), (0.0, 0), (1e-4, 0)])
+def test_the_basis_moves_with_the_mark(basis, found):
+    basis_log = np.where(np.arange(3000) >= SHOCK, basis, 0.0)
+    assert len(price_cascades(bars_of(quiet(3000, -0.02)), basis_log=basis_log)) == found
+
+
+@given(st.lists(st.tuples(st.integers(1600, 2900), st.floats(-0.02, 0.02)), min_size=1, max_size=8), st.integers(0, 9))
+@settings(deadline=None, max_examples=30)
+def test_flipping_price_and_swapping_takers_swaps_the_sides_of_price_events(shocks, seed):
+    log = np.log(quiet(3000) / 100)
+    for at, jump in shocks:
+        log[at:] += jump
+    rng = np.random.default_rng(seed)
+    taker, basis = rng.lognormal(0, 1, (3000, 2)), rng.normal(0, 1e-4, 3000)
+    spec = PriceCascadeSpec(taker_ratio=0.5)
+    one = price_cascades(bars_of(100 * np.exp(log)), stamps(0.01), taker, spec, basis)
+    other = price_cascades(bars_of(100 * np.exp(-log)), stamps(0.01), taker[:, ::-1], spec, -basis)
+    for side in range(2):
+        assert spans(one, side) == spans(other, 1 - side)
+
+
+@given(st.integers(1500, 2900), st.integers(0, 99), st.sampled_from([5, 30]))
+@settings(deadline=None, max_examples=30)
+def test_nothing_later_than_its_reach_changes_a_price_event(cut, seed, every):
+    rng = np.random.default_rng(seed)
+    log = np.cumsum(rng.standard_t(2, 3000) * 2e-4)
+    taker = rng.lognormal(0, 1, (3000, 2))
+    times = np.arange(0, 3000, every) * MINUTE_NS
+    base = 1e4 * np.exp(np.cumsum(rng.normal(0, 2e-3, len(times))))
+    spec = PriceCascadeSpec(sigmas=1.0, least_move=0.0005, least_drop=0.0, drop_quantile=0.3, taker_ratio=0.5)
+    one = price_cascades(bars_of(100 * np.exp(log)), OpenInterest(times, base), taker, spec)
+    last_ns = cut * MINUTE_NS  # all that is later is another world, or was not recorded at all
+    log[cut:] += rng.normal(0, 0.05, 3000 - cut)
+    taker[cut:] = rng.lognormal(0, 2, (3000 - cut, 2))
+    late = times > last_ns
+    base[late] *= rng.lognormal(0, 0.1, late.sum())
+    two = price_cascades(bars_of(100 * np.exp(log)), OpenInterest(times, base), taker, spec)
+    three = price_cascades(bars_of(100 * np.exp(log[:cut])), OpenInterest(times[~late], base[~late]), taker[:cut], spec)
+    reach_ns = round(spec.reach_minutes * MINUTE_NS)
+    for side in range(2):
+        known = [
+            [onset for onset, _ in spans(found, side) if onset <= last_ns - reach_ns] for found in (one, two, three)
+        ]
+        assert known[0] == known[1] == known[2]
+
+
+def test_random_walks_have_events_on_both_sides_for_the_law_to_hold_of():
+    rng = np.random.default_rng(1)
+    log = np.cumsum(rng.standard_t(2, 3000) * 2e-4)
+    found = price_cascades(bars_of(100 * np.exp(log)), spec=PriceCascadeSpec(sigmas=1.0, least_move=0.0005))
+    assert min((found.side == side).sum() for side in range(2)) > 20
+
+
+STRETCHES = st.lists(st.tuples(st.integers(0, 200), st.integers(1, 30)), max_size=6)
+
+
+@given(STRETCHES, STRETCHES)
+@settings(max_examples=60)
+def test_time_that_was_recorded_is_counted_moment_by_moment(held, holes):
+    held_ns, holes_ns = (np.array([(a, a + n) for a, n in each], np.int64).reshape(-1, 2) for each in (held, holes))
+    begins = without(np.array([[0, 300]]), held_ns)  # what lies in no stretch
+    stretches = without(without(np.array([[0, 300]]), begins), holes_ns)
+    is_held = np.zeros(301, bool)
+    for begin, end in held_ns.tolist():
+        is_held[begin + 1 : end + 1] = True
+    for begin, end in holes_ns.tolist():
+        is_held[begin + 1 : end + 1] = False
+    at = np.arange(301)
+    assert recorded_ns(stretches, at).tolist() == np.cumsum(is_held).tolist()

@@ -28,6 +28,7 @@ def examples_of(count=200, seed=0, blind=()):
         digest="",
         data_digest="",
         scalar_names=("a", "b"),
+        channel_names=("unit_10x", "unit_20x"),
         closes_ns=(np.arange(count) + 1) * MINUTE_NS,
         unhealthy=unhealthy,
         degraded=np.zeros(count, np.int64),
@@ -96,4 +97,18 @@ def test_a_market_that_hardly_ever_sweeps_still_has_finite_targets():
     examples = dataclasses.replace(examples_of(), swept=np.zeros((200, 2)))
     found = proxies(examples, [7], QUANTILES, 10**18)
     assert np.isfinite(found.graded).all()
+    assert not found.exceeds.any()
+
+
+def test_a_step_whose_swept_mass_is_not_known_is_in_no_target():
+    swept = examples_of().swept.copy()
+    swept[100, 0] = np.nan
+    found = proxies(dataclasses.replace(examples_of(), swept=swept), [7], QUANTILES, 10**18)
+    assert np.flatnonzero(~found.known[:193]).tolist() == list(range(93, 100))
+    assert np.isfinite(found.graded).all()
+
+
+def test_nothing_is_known_of_a_series_without_a_whole_horizon_before_the_cut():
+    found = proxies(examples_of(), [7], QUANTILES, 5 * MINUTE_NS)
+    assert not found.known.any()
     assert not found.exceeds.any()

@@ -10,7 +10,7 @@ from small import SMALL
 
 from squeeze.cli import main
 from squeeze.errors import DataError, UserError
-from training import pipeline
+from training.pools import pool
 from training.real import real, write_predictions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's own
@@ -35,7 +35,7 @@ open(out, "w").write(json.dumps(report))
 def test_a_row_without_an_answer_holds_the_training_base_rate_and_is_counted(finished, tmp_path):
     path = tmp_path / "deep" / "small.parquet"
     count = write_predictions(finished.trained, 1, path)
-    table, pooled = pd.read_parquet(path), pipeline.pool(finished.trained.blocks, 1)
+    table, pooled = pd.read_parquet(path), pool(finished.trained.blocks, 1)
     silent = np.isnan(pooled.probability[:, 0])
     assert count == silent.sum() > 10
     assert (table.ts.astype("int64").to_numpy() == pooled.ts_ns).all()

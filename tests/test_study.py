@@ -6,13 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squeeze.market.events import DAY_NS, MINUTE_NS, SECOND_NS
-from squeeze.outcomes import Bars, Cascades, OpenInterest
+from squeeze.outcomes import Bars, Cascades, OpenInterest, price_cascades
 from squeeze.tools.study import cascade_measures, funding_measures, places, zone_measures
 from squeeze.tools.study.cascade_measures import Events
 from squeeze.tools.study.compare import Group, Sample, against, compare
 from squeeze.tools.study.history import History, history, setting
 from squeeze.tools.study.matching import away_from, matched, trailing_rank
-from squeeze.tools.study.price_events import price_cascades
 from squeeze.tools.study.question import Market, stack
 from squeeze.tools.study.walls import Look, walls
 

@@ -1,21 +1,20 @@
-"""Runs in a real MLflow store: one tree, one list of keys, a model that loads back, a UI that shows them."""
+"""Runs in a real MLflow store: one tree, one list of keys, artefacts, and a model that loads back."""
 
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from squeeze.model_file import read
-from training import pipeline, record, track
+from training import record, spool, track
+from training.assess import baseline_pools
+from training.environment import environment, measured
+from training.pools import pool, watched
+from training.spool import Node
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's own
 
@@ -28,15 +27,26 @@ def store(finished, tmp_path_factory):
     before, here = os.environ.get("MLFLOW_TRACKING_URI"), os.getcwd()
     os.environ["MLFLOW_TRACKING_URI"] = uri
     os.chdir(folder)  # artefacts lie beside the store
-    horizon = pipeline.watched(finished.run.config)
-    pools = pipeline.baseline_pools(finished.prepared, finished.trained.blocks)
+    horizon = watched(finished.run.config)
+    minutes = finished.run.config.spec.signal.horizon_minutes
+    pools = baseline_pools(finished.prepared, [r.block for r in finished.trained.blocks], None)[minutes]
+    pools = {name: pools[name] for name in ("climatology", "volatility")}
     rivals = {name: pool.figures() for name, pool in pools.items()}
-    figures = pipeline.pool(finished.trained.blocks, horizon).figures(pools["volatility"])
+    figures = pool(finished.trained.blocks, horizon).figures(pools["volatility"])
     extra = {"parity_probability": 1e-7, "parity_state": 1e-7}
+    with measured(0.01) as system:
+        time.sleep(0.1)
+    more = {
+        "report": ("# Report", {"verdict": "inconclusive"}), "pictures": {"curve": Figure()}, "pools": pools,
+        "controls": {"long_ap_gain_map": 0.25, "reflected_long_ap": 0.125}, "system": system,
+    }  # fmt: skip
     for model in (finished.model, None):
         record.track_run(
-            finished.prepared, finished.trained, finished.run, figures, rivals if model else {}, extra, model, test=True
-        )
+            finished.prepared, finished.trained, finished.run, figures, rivals if model else {}, extra, model,
+            test=True, **(more if model else {}),
+        )  # fmt: skip
+    assert not spool.pending()
+    mlflow.set_tracking_uri(uri)
     yield uri, mlflow.search_runs(experiment_names=[track.EXPERIMENT], output_format="list")
     os.chdir(here)
     if before is None:
@@ -67,7 +77,7 @@ def test_runs_are_a_tree_of_task_model_seed_and_block(store):
     runs = store[1]
     network = ("small", "network")
     blocks = [(*network, "seed 0", f"block {k}") for k in range(2)]
-    rivals = [("small", name) for name in ("climatology", "volatility", "extremes", "boosting")]
+    rivals = [("small", name) for name in ("climatology", "volatility")]
     expected = [
         ("small",),
         network,
@@ -84,14 +94,14 @@ def test_runs_are_a_tree_of_task_model_seed_and_block(store):
 
 def test_metric_keys_are_few_and_fixed(store):
     assert len(track.METRICS) == len(set(track.METRICS)) < 50
-    logged = {key for run in store[1] for key in run.data.metrics}
+    logged = {key for run in store[1] for key in run.data.metrics if not key.startswith("system/")}
     assert logged <= set(track.METRICS)
     assert logged >= {"long_ap", "short_ap", "long_ap_gain", "val_loss", "rows", "abstained", "parity_state"}
 
 
 def test_a_new_metric_key_is_a_mistake():
     with pytest.raises(KeyError, match=r"metric keys are fixed.*\['nonsense'\]"):
-        track.log_metrics({"long_ap": 1.0, "nonsense": 2.0})
+        track.checked({"long_ap": 1.0, "nonsense": 2.0})
 
 
 def test_the_data_are_an_input_by_their_digest(store, finished):
@@ -110,10 +120,53 @@ def test_a_run_keeps_its_whole_config_and_the_commit(store, finished):
     assert newest.data.metrics["rows"] == sum(len(b.rows) for b in finished.trained.blocks)
 
 
-def test_pictures_are_artefacts(store):
+def files_of(run, folder=None):
+    return {f.path for f in mlflow.artifacts.list_artifacts(run_id=run.info.run_id, artifact_path=folder)}
+
+
+def test_pictures_and_tables_are_artefacts(store):
+    plain, full = seeds(store[1])
+    always = {"figures/reliability.png", "figures/precision-recall.png", "figures/heatmap.png"}
+    assert files_of(plain, "figures") == always
+    assert files_of(full, "figures") == always | {"figures/curve.png"}
+    tables = {"config.json", "environment.json", "pretraining.json", "predictions.parquet", "figures"}
+    assert files_of(plain) == tables
+    assert files_of(full) == tables | {"report.md", "report.json", "controls.json", "rivals.parquet", "sealed"}
+    said = mlflow.artifacts.load_dict(f"{full.info.artifact_uri}/controls.json")
+    assert said == {"long_ap_gain_map": 0.25, "reflected_long_ap": 0.125}
+    assert full.data.metrics["long_ap_gain_map"] == 0.25
+
+
+def test_only_predictions_of_the_scored_rows_leave_the_run(store, finished, tmp_path):
     for run in seeds(store[1]):
-        found = {f.path for f in mlflow.artifacts.list_artifacts(run_id=run.info.run_id, artifact_path="figures")}
-        assert found == {"figures/reliability.png", "figures/precision-recall.png", "figures/heatmap.png"}
+        path = mlflow.artifacts.download_artifacts(
+            run_id=run.info.run_id, artifact_path=record.PREDICTIONS, dst_path=str(tmp_path)
+        )
+        table = pd.read_parquet(path)
+        assert table["block"].min() == 0
+        pooled = pool(finished.trained.blocks, watched(finished.run.config))
+        np.testing.assert_array_equal(table["p_long_60"], pooled.probability[:, 0].astype(float))
+
+
+def test_environment_and_machine_readings_come_with_the_run(store):
+    full = seeds(store[1])[1]
+    said = mlflow.artifacts.load_dict(f"{full.info.artifact_uri}/environment.json")
+    assert said["packages"]["mlflow"] == mlflow.__version__
+    assert full.data.tags["squeeze.device"].startswith((said["cpu"], *said["gpus"]))
+    system = {key for key in full.data.metrics if key.startswith("system/")}
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= system
+    assert len(set(track.METRICS) | {key for key in system if "gpu" not in key}) < 50
+    history = mlflow.MlflowClient().get_metric_history(full.info.run_id, "system/cpu_utilization_percentage")
+    assert [m.step for m in history] == list(range(len(history)))
+
+
+def test_readings_stay_few_however_long_a_training_takes(monkeypatch):
+    monkeypatch.setattr("training.environment.MOST_READINGS", 4)
+    with measured(0.001) as readings:
+        time.sleep(0.3)
+    assert readings
+    assert all(1 <= len(found) < 4 for found in readings.values())
+    assert environment()["cores"] >= 1
 
 
 def test_the_model_loads_back_with_its_signature_and_the_sealed_file_byte_for_byte(store, finished, tmp_path):
@@ -131,41 +184,34 @@ def test_the_model_loads_back_with_its_signature_and_the_sealed_file_byte_for_by
 
 
 def test_what_is_not_finite_is_left_out(store):
-    track.connect()
-    with track.node("task", "another", fresh=True) as run:
-        track.log_metrics({"long_ap": np.nan, "short_ap": 0.5, "rows": None})
-    assert mlflow.get_run(run.info.run_id).data.metrics == {"short_ap": 0.5}
+    metrics = track.checked({"long_ap": np.nan, "short_ap": 0.5, "rows": None})
+    spool.submit(Node(level="task", name="another", metrics=metrics))
+    (run,) = (r for r in track.connect().level("task") if r.data.tags["squeeze.name"] == "another")
+    assert run.data.metrics == {"short_ap": 0.5}
 
 
-def test_the_ui_opens_the_store_and_lists_the_runs(store, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store[0],
-        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-    ]  # fmt: skip
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
-    try:
-        assert get(f"http://127.0.0.1:{port}/health", server) == b"OK"
-        base = f"http://127.0.0.1:{port}/api/2.0/mlflow"
-        found = json.loads(get(f"{base}/experiments/get-by-name?experiment_name={track.EXPERIMENT}", server))
-        body = {"experiment_ids": [found["experiment"]["experiment_id"]], "max_results": 100}
-        listed = json.loads(get(f"{base}/runs/search", server, json.dumps(body).encode()))["runs"]
-        assert {r["info"]["run_id"] for r in listed} >= {r.info.run_id for r in store[1]}
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(30)
+def seed_node(seed, ap, recipe="a"):
+    tags = {track.RECIPE: recipe, track.SCORED: "test", track.COMMIT: "c"}
+    return Node(level="seed", name=f"seed {seed}", fresh=True, tags=tags, metrics={"long_ap": ap, "rows": 10.0})
 
 
-def get(url, server, body=None):
-    """What a URL answers, once the server is up."""
-    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310
-    for _ in range(600):
-        assert server.poll() is None, "the server ended"
-        try:
-            return urllib.request.urlopen(request, timeout=30).read()  # noqa: S310
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.2)
-    raise AssertionError("the server never answered")
+def submit(task, *nodes):
+    for node in nodes:
+        spool.submit(Node(level="task", name=task, children=(Node(level="model", name="network", children=(node,)),)))
+
+
+def model_of(store, task):
+    (parent,) = (r for r in store.level("task") if r.data.tags["squeeze.name"] == task)
+    (found,) = (r for r in store.level("model") if r.data.tags["mlflow.parentRunId"] == parent.info.run_id)
+    return found.data
+
+
+def test_a_model_shows_mean_and_deviation_over_the_seeds_of_its_newest_recipe(store):
+    submit("seeds", seed_node(0, 0.25), seed_node(1, 0.5), seed_node(1, 0.75))  # seed 1 twice: the newer counts
+    found = model_of(track.connect(), "seeds")
+    assert found.metrics == pytest.approx({"long_ap": 0.5, "long_ap_sd": 0.125**0.5, "rows": 10.0, "seeds": 2.0})
+    assert "| long_ap | 0.5 | 0.35 |" in found.tags["mlflow.note.content"]
+    submit("seeds", seed_node(0, 0.125, "another"))
+    found = model_of(track.connect(), "seeds")
+    assert {k: v for k, v in found.metrics.items() if k != "long_ap_sd"} == {"long_ap": 0.125, "rows": 10, "seeds": 1}
+    assert np.isnan(found.metrics["long_ap_sd"]), "the deviation of the older recipe is gone"

@@ -16,15 +16,20 @@ from squeeze.market.events import DAY_NS, HOUR_NS
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake, read_events
 from squeeze.predictor import load
+from squeeze.registry import tracking_uri
 from squeeze.signals.message import Message, ProbabilityMessage, SignalMessage, encode
 from squeeze.simulator import SimulatorSpec, simulate, write_recording
 from squeeze.stream import Stream, replay
 from squeeze.tools.page import write_page
 from training import pipeline, record, track
+from training.assess import NETWORK, assess_trained
 from training.config import load_config, utc
+from training.environment import commit
 from training.evaluate import ENOUGH_EPISODES, reliability
 from training.examples import Progress
 from training.figures import heatmap_figure, save
+from training.maps import heat_window
+from training.pools import Figures, Pooled, table
 from training.walk import Prepared
 
 SHOWN_DAYS = 4
@@ -40,38 +45,33 @@ def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: Tex
     import_mapping(mapping, mapping.parent, lake)
     progress("simulating", 1, 1)
     prepared, trained, run = pipeline.train_task(config, lake, out, progress)
-    pools = {"network": pipeline.pool(trained.blocks, pipeline.watched(config))}
-    pools |= pipeline.baseline_pools(prepared, trained.blocks, progress)
-    rival = max((name for name in pools if name != "network"), key=lambda name: _mean_ap(pools[name].figures()))
-    figures = {name: pool.figures(pools[rival] if name == "network" else None) for name, pool in pools.items()}
+    found = assess_trained(prepared, trained, lake, test=True, progress=progress)
+    pools, figures = found.pools, found.figures()
     model = out / "model.onnx"
     differences = pipeline.export_block(
-        run, pipeline.run_folder(out, config), -1, model, track.side_metrics(figures["network"]), 1000
+        run, pipeline.run_folder(out, config), -1, model, track.side_metrics(figures[NETWORK]), 1000
     )
     progress("exporting", 1, 1)
     record.track_run(
-        prepared, trained, run, figures["network"], {n: f for n, f in figures.items() if n != "network"},
+        prepared, trained, run, figures[NETWORK], found.rival_figures(),
         dict(zip(("parity_probability", "parity_state"), differences, strict=True)), model, test=True, lake=lake,
+        pools=found.baselines(), report=found.told(), pictures=found.drawn,
     )  # fmt: skip
     messages = _replayed(model, lake, trained.blocks[-1].block.test_from_ns, out / "messages.jsonl", shown)
     _draw(prepared, pools, figures, messages, out)
-    _print_scores(figures, rival, shown)
+    _print_scores(figures, found.best_rival(), shown)
     print(f"\nthe page:     {out / 'demo.html'}   (open it in a browser)", file=shown)
     print(f"the messages: {out / 'messages.jsonl'}", file=shown)
     print(f"the model:    {model}   ({_command('squeeze')} info {model})", file=shown)
-    ui = f"{_command('mlflow')} ui --backend-store-uri {track.mlflow.get_tracking_uri()}"
+    ui = f"{_command('mlflow')} ui --backend-store-uri {tracking_uri()}"
     print(f"the runs:     {ui}   (then open http://127.0.0.1:5000)", file=shown)
-    return pipeline.table(figures)
+    return table(figures)
 
 
 def _command(name: str) -> str:
     """How to call a program of this environment from here."""
     place = Path(sys.executable).parent
     return str((place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place) / name)
-
-
-def _mean_ap(figures: pipeline.Figures) -> float:
-    return float(np.mean([row["ap"] for row in figures.values()]))
 
 
 def _replayed(model: Path, lake: Lake, from_ns: int, path: Path, shown: TextIO) -> list[Message]:
@@ -110,8 +110,8 @@ def _line(message: Message) -> str | None:
 
 def _draw(
     prepared: Prepared,
-    pools: dict[str, pipeline.Pooled],
-    figures: dict[str, pipeline.Figures],
+    pools: dict[str, Pooled],
+    figures: dict[str, Figures],
     messages: list[Message],
     out: Path,
 ) -> None:
@@ -120,7 +120,7 @@ def _draw(
     pool = pools["network"]
     until_ns = _busiest(pool)
     from_ns = until_ns - SHOWN_DAYS * DAY_NS
-    times, mark, heat, widths = pipeline.heat_window(prepared, from_ns, until_ns)
+    times, mark, heat, widths = heat_window(prepared, from_ns, until_ns)
     said = {m.ts_data_ns: m.probabilities for m in messages if isinstance(m, ProbabilityMessage)}
     probabilities = {
         side: np.array([said[t][side][str(minutes)] if t in said else np.nan for t in times.tolist()]) for side in SIDES
@@ -139,15 +139,15 @@ def _draw(
         "data": "simulated: this shows that the chain works, and nothing about real markets",
         "label": config.spec.label.name,
         "horizon": f"{minutes} minutes",
-        "commit": pipeline.commit(),
+        "commit": commit(),
     }
     write_page(
         out / "demo.html", "Squeeze predictor: the demo", summary, times, mark, heat.astype(float), widths,
-        probabilities, true, plain, bins, pipeline.table(figures), minutes, rates,
+        probabilities, true, plain, bins, table(figures), minutes, rates,
     )  # fmt: skip
 
 
-def _busiest(pool: pipeline.Pooled) -> int:
+def _busiest(pool: Pooled) -> int:
     """End of the stretch of the last block with the most positive rows: the part worth looking at."""
     last = pool.ts_ns[-1]
     ends: Iterator[int] = iter(
@@ -159,7 +159,7 @@ def _busiest(pool: pipeline.Pooled) -> int:
     return max(inside)[1] if inside else int(last)
 
 
-def _print_scores(figures: dict[str, pipeline.Figures], rival: str, shown: TextIO) -> None:
+def _print_scores(figures: dict[str, Figures], rival: str, shown: TextIO) -> None:
     columns = {"ap": "AP", "base_rate": "base", "auc": "AUC", "brier_skill": "Brier skill", "slope": "slope"}
     heads = "".join(f"{name:>13}" for name in (*columns.values(), "episodes"))
     print(f"\nheld-out rows of the simulated market:\n  {'model':<12} {'side':<5}{heads}", file=shown)

@@ -1,20 +1,21 @@
 """History folded into memory-mapped frames, addressed by what they depend on: spec, data and the code that makes
 frames.
 
-    OUT/<digest>/channels.npy    (step, side, bucket, price)  float32
+    OUT/<digest>/channels.npy    (step, side, channel, price) float32
                  scalars.npy     (step, side, scalar)         float32
                  swept.npy       (step, side)                 float64: share of open interest gone through in the step
                  marks.npy       (step, 4)                    float64: open, high, low, close
                  steps.npy       (step, 4)                    int64: close (ns), unhealthy, degraded, bin width × 1e12
                  meta.json
 
-A folder is written under another name and renamed when it is whole; the same inputs a second time do nothing.
+All windows and blocks share the same arrays. The same inputs a second time do nothing; a build that was cut short is
+gone on with (`folding`).
 """
 
-import contextlib
 import hashlib
-import json
-from collections.abc import Callable
+import os
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,25 +24,40 @@ import msgspec
 import numpy as np
 
 import squeeze
-from squeeze.errors import LakeError
-from squeeze.files import whole
-from squeeze.market.lake import Lake, read_events
-from squeeze.market.steps import steps
+from squeeze.errors import DataError, LakeError
+from squeeze.files import alone
+from squeeze.market.lake import Lake
 from squeeze.spec import MarketSpec, Spec
-from squeeze.state import BLIND, Frame, MarketState
+from squeeze.state import BLIND, MarketState
+from training import folding
+from training.folding import CHECKPOINT, Progress, fold, shapes_of
 
 FRAME_CODE = (
-    "state.py", "market/steps.py", "market/tally.py", "market/venue_step.py", "market/events.py", "market/books.py",
-    "market/depth.py", "heatmaps", "scalars", "zones",
+    "state.py", "atlas.py", "atlas_spec.py", "venue_maps.py", "heatmaps", "patterns", "scalars", "zones",
+    "market/steps.py", "market/tally.py", "market/venue_step.py", "market/events.py", "market/books.py",
+    "market/depth.py", "market/conventions.py", "market/lake.py", "market/partitions.py", "market/rows.py",
 )  # fmt: skip
-"""What a frame depends on beside spec and data; its source is part of the address."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
+"""What a frame depends on beside spec and data, and this file with `folding`: its source is part of the address."""
 
 
 def silent(what: str, done: int, total: int) -> None:
     """Shows nothing."""
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """What `meta.json` holds."""
+
+    digest: str
+    """The folder's name."""
+    symbol: str
+    data_digest: str
+    steps: int
+    refused: int
+    """Steps that made no sense and were replaced by empty ones."""
+    price_bins: int
+    scalar_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
+    spec: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +68,7 @@ class Examples:
     digest: str
     data_digest: str
     scalar_names: tuple[str, ...]
+    channel_names: tuple[str, ...]
     closes_ns: np.ndarray
     unhealthy: np.ndarray
     degraded: np.ndarray
@@ -76,10 +93,14 @@ def build(
     out: Path,
     progress: Progress = silent,
 ) -> Examples:
-    """Fold a market's history into frames under `out`, unless just that was done before."""
-    spec = msgspec.structs.replace(spec, market=market)
+    """Fold a market's history into frames under `out`, unless just that was done before.
+
+    `LakeError` for what the lake lacks; `DataError` where the disk takes no more, and then the same call goes on later
+    from the last checkpoint.
+    """
     if market.open_interest is None and spec.map.open_interest == "stamps":
         raise LakeError(f"{market.symbol}: the map needs open interest, and the series has bars alone")
+    spec = msgspec.structs.replace(spec, market=market)
     data_digest = lake.digest(market, start_ns, until_ns)
     digest = _address(spec, data_digest)
     folder = out / digest
@@ -88,28 +109,62 @@ def build(
     return read(folder)
 
 
+def alike(series: Sequence[Examples]) -> None:
+    """Refuse to pool markets whose frames have other scalars or channels than the first's, with a `DataError`."""
+    first = series[0]
+    for other in series[1:]:
+        for what in ("scalar_names", "channel_names"):
+            ours, theirs = getattr(first, what), getattr(other, what)
+            if ours != theirs:
+                odd = sorted(set(ours) ^ set(theirs))[:5] or "the order"
+                raise DataError(f"{other.symbol} and {first.symbol} cannot be pooled: their {what} differ in {odd}")
+
+
 def read(folder: Path) -> Examples:
-    """The frames of a folder that `build` wrote."""
-    meta = json.loads((folder / "meta.json").read_text())
-    steps_ = np.load(folder / "steps.npy", mmap_mode="r")
+    """The frames of a folder that `build` wrote; `DataError` for one that is not whole, or not what its name says."""
+    place = folder / "meta.json"
+    try:
+        meta = msgspec.json.decode(place.read_bytes(), type=Meta)
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read: {error.strerror}") from None
+    except msgspec.DecodeError as error:
+        raise DataError(f"{place}: does not say what frames these are: {error}; delete the folder") from None
+    if meta.digest != folder.name:
+        raise DataError(f"{place}: expected the digest {folder.name}, found {meta.digest}; delete the folder")
+    shapes = shapes_of(len(meta.channel_names), meta.price_bins, len(meta.scalar_names))
     arrays = {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("channels", "scalars", "swept", "marks")
+        name: _mapped(folder / f"{name}.npy", (meta.steps, *shape), np.dtype(dtype))
+        for name, (shape, dtype) in shapes.items()
     }
+    steps = arrays.pop("steps")
     return Examples(
-        meta["symbol"], folder.name, meta["data_digest"], tuple(meta["scalar_names"]),
-        steps_[:, 0], steps_[:, 1], steps_[:, 2], steps_[:, 3] * 1e-12, **arrays,
+        meta.symbol, meta.digest, meta.data_digest, meta.scalar_names, meta.channel_names,
+        steps[:, 0], steps[:, 1], steps[:, 2], steps[:, 3] * 1e-12, **arrays,
     )  # fmt: skip
 
 
+def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, EOFError, ValueError) as error:  # absent, empty, cut off, or no array at all
+        raise DataError(f"{path}: cannot be read: {error}; delete the folder") from None
+    if (array.shape, array.dtype) != (shape, dtype):
+        raise DataError(
+            f"{path}: expected {dtype} {shape}, as meta.json says; found {array.dtype} {array.shape}; delete the folder"
+        )
+    return array
+
+
 def _address(spec: Spec, data_digest: str) -> str:
-    frame_spec = msgspec.json.encode((spec.market, spec.map, spec.frame, spec.version), order="sorted")
+    parts = (spec.market, spec.map, spec.frame, spec.atlas, spec.version)
     code = hashlib.sha256()
     package = Path(squeeze.__file__).parent
-    for name in FRAME_CODE:
-        place = package / name
+    places = [package / name for name in FRAME_CODE] + [Path(__file__), Path(folding.__file__)]
+    for place in places:
         for file in sorted(place.glob("*.py")) if place.is_dir() else [place]:
             code.update(file.read_bytes())
-    return hashlib.sha256(frame_spec + data_digest.encode() + code.digest()).hexdigest()[:24]
+    said = msgspec.json.encode(parts, order="sorted") + data_digest.encode()
+    return hashlib.sha256(said + code.digest()).hexdigest()[:24]
 
 
 def _fold(
@@ -121,79 +176,37 @@ def _fold(
     data_digest: str,
     progress: Progress,
 ) -> None:
+    """Make a folder under another name, and give it its own when it is whole. One at a time in a place: who wants the
+    same meanwhile waits, and finds it.
+    """
+    part = folder.with_name(f".{folder.name}.part")
+    try:
+        with alone(folder.parent):
+            if folder.exists():
+                return
+            part.mkdir(exist_ok=True)
+            try:
+                count, refused = fold(lake, spec, start_ns, until_ns, part, progress)
+                _write_meta(part / "meta.json", spec, folder.name, data_digest, count, refused)
+                (part / CHECKPOINT).unlink(missing_ok=True)
+                os.replace(part, folder)
+            finally:
+                if not (part / CHECKPOINT).exists():  # nothing to go on from
+                    shutil.rmtree(part, ignore_errors=True)
+    except OSError as error:
+        raise DataError(
+            f"{part}: cannot be written: {error.strerror or error}; with room on the disk the same command goes on "
+            f"from the last checkpoint"
+        ) from None
+
+
+def _write_meta(path: Path, spec: Spec, digest: str, data_digest: str, count: int, refused: int) -> None:
     state = MarketState(spec)
-    counted = lake.columns_of(spec.market.bars, spec.market.symbol, start_ns, until_ns)
-    known = [c["known_at_ns"] for c in counted.values() if len(c["known_at_ns"])]
-    if not known:
-        kinds = " or ".join(spec.market.bars.kinds)
-        raise LakeError(f"{lake.root}: no {kinds} of {spec.market.symbol} in the range that the run asks for")
-    first, last = min(int(k[0]) for k in known), max(int(k[-1]) for k in known)
-    total = (last - first) // state.length_ns + 2
-    with whole(folder) as part:
-        part.mkdir()
-        count = _write_frames(lake, spec, state, start_ns, until_ns, part, total, progress)
-        meta = {
-            "symbol": spec.market.symbol,
-            "data_digest": data_digest,
-            "scalar_names": state.scalar_names,
-            "steps": count,
-        }
-        (part / "meta.json").write_text(json.dumps(meta | {"spec": msgspec.to_builtins(spec)}, indent=1))
-
-
-def _write_frames(
-    lake: Lake,
-    spec: Spec,
-    state: MarketState,
-    start_ns: int | None,
-    until_ns: int | None,
-    folder: Path,
-    total: int,
-    progress: Progress,
-) -> int:
-    """Advance through history, frame by frame onto disk; how many steps."""
-    shapes: dict[str, tuple[tuple[int, ...], Any]] = {
-        "channels": ((2, len(spec.map.leverages), spec.frame.price_bins), np.float32),
-        "scalars": ((2, len(state.scalar_names)), np.float32),
-        "swept": ((2,), np.float64),
-        "marks": ((4,), np.float64),
-        "steps": ((4,), np.int64),
-    }
-    count = 0
-    with contextlib.ExitStack() as stack:
-        files = {name: stack.enter_context((folder / f"{name}.npy").open("wb")) for name in shapes}
-        for name, (shape, dtype) in shapes.items():
-            _header(files[name], 0, shape, dtype)
-        for step in steps(read_events(lake, spec.market, start_ns, until_ns), spec.market.symbol, state.length_ns):
-            for name, array in _arrays(state.advance(step)).items():
-                files[name].write(array.tobytes())
-            count += 1
-            if count % 2000 == 0:
-                progress(f"folding {spec.market.symbol}", count, total)
-        for name, (shape, dtype) in shapes.items():
-            files[name].seek(0)
-            _header(files[name], count, shape, dtype)
-    progress(f"folding {spec.market.symbol}", count, count)
-    return count
-
-
-def _arrays(frame: Frame) -> dict[str, np.ndarray]:
-    """One frame as rows of the files."""
-    width = 0 if np.isnan(frame.bin_width_log) else round(frame.bin_width_log * 1e12)
-    mark = frame.mark
-    return {
-        "channels": frame.channels,
-        "scalars": frame.scalars,
-        "swept": frame.swept_share,
-        "marks": np.array([mark.open, mark.high, mark.low, mark.close]),
-        "steps": np.array([frame.close_ns, frame.unhealthy, frame.degraded, width], np.int64),
-    }
-
-
-def _header(file: Any, count: int, shape: tuple[int, ...], dtype: Any) -> None:
-    """A .npy header of fixed length, so that the count can be filled in at the end."""
-    text = (
-        f"{{'descr': '{np.dtype(dtype).str}', 'fortran_order': False, 'shape': {(count, *shape)!r}, }}".ljust(117)
-        + "\n"
-    )
-    file.write(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode())
+    meta = Meta(
+        digest, spec.market.symbol, data_digest, count, refused, spec.frame.price_bins, state.scalar_names,
+        state.channel_names, msgspec.to_builtins(spec),
+    )  # fmt: skip
+    with path.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(meta), indent=1))
+        file.flush()
+        os.fsync(file.fileno())

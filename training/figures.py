@@ -1,4 +1,5 @@
-"""Still figures for MLflow and the README: calibration, precision and recall, and the heatmap with the probabilities.
+"""Still figures for MLflow and the README: calibration, precision and recall, alarms, and the heatmap with the
+probabilities.
 
 Each function returns a `matplotlib.figure.Figure` made without pyplot, so nothing global is left behind and no window
 is asked for. Colours are Okabe and Ito's and cividis, which read the same to the colour-blind.
@@ -14,7 +15,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 from matplotlib.patheffects import Normal, Stroke
-from matplotlib.ticker import FuncFormatter, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from squeeze.arrays import SIDES
@@ -31,7 +32,8 @@ from squeeze.tools.drawing import (
     thin_starts,
     wilson,
 )
-from training.evaluate import reliability
+from training.alarms import BUDGETS_PER_DAY, Curve
+from training.evaluate import TERCILES, reliability, why_no_ranking
 
 MARKERS = "osD^vPX"
 
@@ -47,7 +49,8 @@ def reliability_figure(
 ) -> Figure:
     """Observed frequency by predicted probability with 95 % intervals, over the distribution of the predictions.
 
-    One array of truths and one of probabilities for each name.
+    One array of truths and one of probabilities for each name; a name without a single probability is in the legend
+    alone.
     """
     figure = Figure(figsize=(7, 7), dpi=140, layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
@@ -55,12 +58,14 @@ def reliability_figure(
     for i, (y, p, name) in enumerate(zip(truth, probability, names, strict=True)):
         predicted, observed, count = reliability(y, p)
         low, high = wilson(observed, count.astype(float))
-        top = max(top, predicted.max(), high.max())
+        top = max(top, predicted.max(initial=0.0), high.max(initial=0.0))
         style = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "label": name}
         bars = np.maximum([observed - low, high - observed], 0)
         upper.errorbar(predicted, observed, yerr=bars, capsize=2.5, linewidth=1.5, markersize=6, **style)
+        if not len(predicted):
+            continue  # it abstained on all
         lower.hist(p[np.isfinite(p)], bins=50, histtype="step", linewidth=1.5, color=style["color"])
-    top = min(1.0, 1.05 * top)
+    top = min(1.0, 1.05 * top) or 1.0
     upper.plot([0, top], [0, top], color="0.45", linestyle="--", linewidth=1, label="calibrated")
     upper.set(title=title, ylabel="how often it came true", xlim=(0, top), ylim=(0, top))
     upper.yaxis.set_major_formatter(FuncFormatter(_percent))
@@ -79,27 +84,81 @@ def precision_recall_figure(
 ) -> Figure:
     """Precision by recall for each name, with average precision and the base rate that a guess would reach.
 
-    Rows whose prediction is NaN are left out. Names whose base rates are the same share one line.
+    Rows whose prediction is NaN are left out. Names whose base rates are the same share one line; one without both
+    outcomes has none, and the legend says why.
     """
     figure = Figure(figsize=(8, 6), dpi=140, layout="constrained")
     axes = figure.subplots()
     rates = set()
     for i, (y, p, name) in enumerate(zip(truth, probability, names, strict=True)):
-        said = np.isfinite(p)
+        said, colour = np.isfinite(p), COLOURS[i % len(COLOURS)]
+        if not y[said].any():
+            axes.plot([], [], color=colour, label=f"{name}: {why_no_ranking(y[said], p[said])}")
+            continue
         precision, recall, _ = precision_recall_curve(y[said], p[said])
         average = average_precision_score(y[said], p[said])
-        colour = COLOURS[i % len(COLOURS)]
         # The last point, precision 1 at recall 0, is a convention of the library and not a call that was made.
         axes.plot(recall[:-1], precision[:-1], color=colour, linewidth=1.7, label=f"{name}: {average:.3f}")
         rates.add(round(float(y[said].mean()), 3))
     for rate in sorted(rates):
         axes.axhline(rate, color="0.45", linestyle="--", linewidth=1, label=f"base rate: {rate:.3f}")
     axes.set(title=title, xlim=(0, 1))
-    axes.set_ylim(0, min(1.02, 1.1 * axes.dataLim.ymax))
+    axes.set_ylim(0, min(1.02, 1.1 * axes.dataLim.ymax) if rates else 1.02)
     axes.set(xlabel="recall: share of events that were called", ylabel="precision: share of calls that came true")
     axes.xaxis.set_major_formatter(FuncFormatter(_percent))
     axes.yaxis.set_major_formatter(FuncFormatter(_percent))
     axes.legend(frameon=False, title="average precision", alignment="left")
+    _plain(axes)
+    return figure
+
+
+def tercile_reliability_figure(
+    truth: np.ndarray, probability: np.ndarray, tercile: np.ndarray, regime: str, title: str = "Reliability"
+) -> Figure:
+    """`reliability_figure` of one side with a line for each tercile of a regime (row,); one without rows has none."""
+    among = {f"{regime}: {name}": tercile == third for third, name in enumerate(TERCILES[regime])}
+    drawn = {name: rows for name, rows in among.items() if (rows & np.isfinite(probability)).any()}
+    truths, probabilities = ([values[rows] for rows in drawn.values()] for values in (truth, probability))
+    return reliability_figure(truths, probabilities, list(drawn), title)
+
+
+def recall_figure(curves: Mapping[str, Curve], title: str = "Recall by false alarms") -> Figure:
+    """Share of events foretold by false alarms a day, a line for each name; dotted lines are the reported budgets.
+
+    The thresholds are those of the rows that are drawn: what hindsight allows, for comparing models with each other.
+    """
+    figure = Figure(figsize=(8, 6), dpi=140, layout="constrained")
+    axes = figure.subplots()
+    for i, (name, found) in enumerate(curves.items()):
+        per_day, recall = np.append(0.0, found.false_per_day), np.append(0.0, found.recall)
+        axes.step(per_day, recall, where="post", color=COLOURS[i % len(COLOURS)], linewidth=1.7, label=name)
+    for budget in BUDGETS_PER_DAY:
+        axes.axvline(budget, color="0.45", linestyle=":", linewidth=1)
+    axes.set(title=title, xlim=(0, 1.6 * BUDGETS_PER_DAY[-1]), ylim=(0, 1.02))
+    axes.set(xlabel="false alarms a day", ylabel="share of events foretold")
+    axes.yaxis.set_major_formatter(FuncFormatter(_percent))
+    axes.legend(frameon=False, loc="lower right")
+    _plain(axes)
+    return figure
+
+
+def lead_time_figure(
+    leads_minutes: Mapping[str, np.ndarray], horizon_minutes: float, title: str = "How early events were foretold"
+) -> Figure:
+    """How many events were foretold how many minutes before their onset, a bar for each name, with its median."""
+    figure = Figure(figsize=(8, 5), dpi=140, layout="constrained")
+    axes = figure.subplots()
+    names = [
+        f"{name}: median {np.median(lead):.1f} of {len(lead)}" if len(lead) else f"{name}: none"
+        for name, lead in leads_minutes.items()
+    ]
+    colours = [COLOURS[i % len(COLOURS)] for i in range(len(names))]
+    bins = np.linspace(0, horizon_minutes, 7).tolist()
+    axes.hist(list(leads_minutes.values()), bins=bins, color=colours, label=names)
+    axes.set(xlim=(0, horizon_minutes), xlabel="minutes before the onset", ylabel="events")
+    axes.set_title(title, loc="left")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     _plain(axes)
     return figure
 

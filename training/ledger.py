@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from training import pipeline
+from training.environment import commit
 from training.runs import Run
 
 BEGIN, END = "<!-- looks: begin -->", "<!-- looks: end -->"
@@ -17,7 +17,7 @@ def look(ledger: Path, run: Run, command: str, ap: dict[str, float], after: str 
         "when": datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         "task": run.config.task,
         "command": command,
-        "commit": pipeline.commit(),
+        "commit": commit(),
         "weights": run.weights_digest[:12],
         "data": run.data_digest[:12],
         "after": after,

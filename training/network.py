@@ -1,83 +1,28 @@
-"""The network: leverage mixing, encoder over price, GRU over time, a static branch, and scores; then the head that
-makes probabilities.
+"""The network: encoder over price, a core over time, a static branch, and scores; then the head that makes
+probabilities.
 
 It sees one side at a time, oriented *down is danger*, so that one set of weights serves both:
 
-    channels ─► leverage mixing ─► log ─► conv over price ─┐
-                                                           ├─► frame ─► GRU ─┐
-    scalars ─► standardise, clip ──────────────────────────┤                 ├─► trunk ─► scores ─┐
-                                                           └─► static branch ┘                    ├─► head ─► P
-                                                                            a few raw scalars ────┘
+    unit maps ─► leverage mixing ─► log ─┐
+                                         ├─► conv over price ─┐
+    further channels ─► standardise ─────┘                    ├─► frame ─► core ─┐
+    scalars ─► standardise, clip ─────────────────────────────┤                  ├─► trunk ─► scores ─┐
+                                                              └─► static branch ─┘                    ├─► head ─► P
+                                                                                a few raw scalars ────┘
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from squeeze.errors import ConfigError
 from squeeze.spec import MapSpec
 from training.config import NetworkSpec
-
-CLIP = 4.0
-"""Standardised scalars are clipped here, in standard deviations."""
-LEAST_SHARE = 1e-5
-"""Added to a share of open interest under the logarithm, which is then centred on the usual range."""
-
-
-class Standardise(nn.Module):
-    """Scalars in standard deviations, clipped; what is NaN or masked becomes 0, the mean."""
-
-    def __init__(self, width: int, clip: float) -> None:
-        super().__init__()
-        self.clip = clip
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("deviation", torch.ones(width))
-        self.register_buffer("kept", torch.ones(width))
-
-    def forward(self, values: Tensor) -> Tensor:
-        scaled = ((values - self.mean) / self.deviation).clamp(-self.clip, self.clip)
-        known = torch.isfinite(values) & (self.kept > 0)
-        return torch.where(known, scaled, torch.zeros_like(scaled))
-
-    def fit(self, values: Tensor) -> None:
-        """Mean and deviation over rows, ignoring NaN; a column that is never known, or never moves, is masked."""
-        known = torch.isfinite(values)
-        count = known.sum(dim=0).clamp(min=1)
-        filled = torch.where(known, values, torch.zeros_like(values)).double()
-        mean = filled.sum(dim=0) / count
-        squares = torch.where(known, (filled - mean) ** 2, torch.zeros_like(filled)).sum(dim=0)
-        deviation = (squares / count).sqrt()
-        self.mean.copy_(mean)
-        self.deviation.copy_(deviation.clamp(min=1e-6))
-        self.kept.copy_(((known.sum(dim=0) > 1) & (deviation > 1e-6)).float())
-
-
-class Encoder(nn.Module):
-    """One frame's map, own and other side, as a vector: leverage mixing, logarithm, two strided convolutions over
-    price.
-    """
-
-    def __init__(self, map_spec: MapSpec, price_bins: int, encoded: int, learn_weights: bool) -> None:
-        super().__init__()
-        prior = torch.tensor(map_spec.prior_weights).clamp(min=1e-4)
-        self.log_weights = nn.Parameter(prior.log(), requires_grad=learn_weights)
-        self.near = nn.Conv1d(2, 12, kernel_size=4, stride=4)
-        self.far = nn.Conv1d(12, 16, kernel_size=2, stride=2)
-        self.flat = nn.Linear(16 * (price_bins // 8), encoded)
-
-    @torch.no_grad()
-    def start_at(self, weights: Tensor) -> None:
-        """Mix with these leverage weights (bucket) from now on; training goes on from here."""
-        self.log_weights.copy_(weights.to(self.log_weights).clamp(min=1e-4).log())
-
-    def forward(self, own: Tensor, other: Tensor) -> Tensor:
-        """(row, bucket, price) of both sides → (row, encoded)."""
-        both = torch.stack([own, other], dim=1)
-        mixed = torch.einsum("rskp,k->rsp", both, self.log_weights.exp())
-        heat = 0.5 * (torch.log(mixed + LEAST_SHARE) + 8.0)
-        deep = functional.silu(self.far(functional.silu(self.near(heat))))
-        return functional.silu(self.flat(deep.flatten(1)))
+from training.cores import core_of
+from training.encoder import CLIP, Encoder, Standardise
 
 
 class Head(nn.Module):
@@ -107,17 +52,28 @@ class Head(nn.Module):
 
 
 class SqueezeNetwork(nn.Module):
-    """Scores of the proxies over sequences of one side's frames; see the module's drawing."""
+    """Scores of the proxies over sequences of one side's frames; see the module's drawing.
 
-    def __init__(self, spec: NetworkSpec, map_spec: MapSpec, price_bins: int, scalars: int, scores: int) -> None:
+    `channels` counts the unit maps and what comes after them. `ConfigError` if more is learned than
+    `spec.most_parameters`.
+    """
+
+    def __init__(
+        self,
+        spec: NetworkSpec,
+        map_spec: MapSpec,
+        price_bins: int,
+        scalars: int,
+        scores: int,
+        channels: int | None = None,
+    ) -> None:
         super().__init__()
         if price_bins % 8:
             raise ValueError(f"price_bins must be a multiple of 8, got {price_bins}")
-        self.hidden = spec.hidden
         self.scalars = Standardise(scalars, CLIP)
-        self.encoder = Encoder(map_spec, price_bins, spec.encoded, spec.learn_leverage_weights)
+        self.encoder = Encoder(spec, map_spec, price_bins, channels or len(map_spec.leverages))
         self.frame = nn.Linear(spec.encoded + scalars, spec.encoded)
-        self.core = nn.GRU(spec.encoded, spec.hidden, batch_first=True)
+        self.core = core_of(spec)
         first, second = spec.static
         self.static = nn.Sequential(
             nn.Linear(spec.encoded + scalars, first), nn.SiLU(), nn.Dropout(spec.dropout), nn.Linear(first, second)
@@ -130,38 +86,45 @@ class SqueezeNetwork(nn.Module):
             nn.SiLU(),
         )
         self.scores = nn.Linear(spec.trunk, scores)
+        if (count := parameters(self)) > spec.most_parameters:
+            raise ConfigError(
+                f"network: it has {count:,} parameters, most_parameters allows {spec.most_parameters:,};"
+                " narrow encoded, hidden, static or trunk, or leave out scalars or channels"
+            )
+
+    @property
+    def state_width(self) -> int:
+        """Numbers carried from step to step, for each side."""
+        return self.core.state_width
+
+    @property
+    def kept_channels(self) -> Tensor:
+        """(channel,) 1 where a channel has influence, 0 where it is masked."""
+        extra = self.encoder.extra
+        return self.encoder.kept if extra is None else torch.cat([self.encoder.kept, extra.kept])
+
+    def mask(self, scalars: Sequence[int] = (), channels: Sequence[int] = ()) -> None:
+        """Blank out scalars and channels by position, for a control; training keeps them so."""
+        self.scalars.mask(scalars)
+        self.encoder.mask(channels)
 
     def encode(self, own: Tensor, other: Tensor, scalars: Tensor) -> tuple[Tensor, Tensor]:
-        """(row, …) of any frames → what the GRU takes, and what the static branch gives."""
+        """(row, …) of any frames → what the core takes, and what the static branch gives."""
         both = torch.cat([self.encoder(own, other), self.scalars(scalars)], dim=-1)
         return functional.silu(self.frame(both)), self.static(both)
 
     def forward(self, own: Tensor, other: Tensor, scalars: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(lane, step, …) and the carried state (1, lane, hidden) → scores (lane, step, score) and the next state."""
+        """(lane, step, …) and the carried state (lane, state_width) → scores (lane, step, score) and the next state."""
         lanes, steps = scalars.shape[:2]
         framed, static = self.encode(own.flatten(0, 1), other.flatten(0, 1), scalars.flatten(0, 1))
         core, state = self.core(framed.unflatten(0, (lanes, steps)), state)
         return self.scores(self.trunk(torch.cat([static.unflatten(0, (lanes, steps)), core], dim=-1))), state
 
     def step(self, own: Tensor, other: Tensor, scalars: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """One step with the GRU written out, for export: (row, …), state (row, hidden) → scores, next state.
-
-        Written out because torch's exporter has got `linear_before_reset` silently wrong before (peers.md §6).
-        """
+        """One step in plain operations, for export: (row, …), state (row, state_width) → scores, next state."""
         framed, static = self.encode(own, other, scalars)
-        state = gru_step(self.core, framed, state)
-        return self.scores(self.trunk(torch.cat([static, state], dim=-1))), state
-
-
-def gru_step(core: nn.GRU, inputs: Tensor, state: Tensor) -> Tensor:
-    """`h' = (1 - z) n + z h`, `n = tanh(W x + b + r (U h + c))`: torch's own GRU, one step."""
-    from_input = functional.linear(inputs, core.weight_ih_l0, core.bias_ih_l0)
-    from_state = functional.linear(state, core.weight_hh_l0, core.bias_hh_l0)
-    input_reset, input_update, input_new = from_input.chunk(3, dim=-1)
-    state_reset, state_update, state_new = from_state.chunk(3, dim=-1)
-    update = torch.sigmoid(input_update + state_update)
-    new = torch.tanh(input_new + torch.sigmoid(input_reset + state_reset) * state_new)
-    return (1.0 - update) * new + update * state
+        core, state = self.core.step(framed, state)
+        return self.scores(self.trunk(torch.cat([static, core], dim=-1))), state
 
 
 class StepModel(nn.Module):
@@ -173,7 +136,7 @@ class StepModel(nn.Module):
         self.head = head
 
     def forward(self, channels: Tensor, scalars: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """channels (side, bucket, price), scalars (side, scalar), state (side, hidden)."""
+        """channels (side, channel, price), scalars (side, scalar), state (side, state_width)."""
         scores, state = self.network.step(channels, channels.flip(0), scalars, state)
         return self.head(scores, scalars), state
 

@@ -28,7 +28,9 @@ class Proxies:
 
 
 def proxies(examples: Examples, horizons_steps: list[int], quantiles: tuple[float, ...], fit_until_ns: int) -> Proxies:
-    """Targets of one series; its quantiles and scales come from steps whose horizon ends by `fit_until_ns`."""
+    """Targets of one series; its quantiles and scales come from steps whose horizon ends by `fit_until_ns`, and where
+    there is no such step no target is known.
+    """
     count = len(examples.closes_ns)
     length_ns = int(examples.closes_ns[1] - examples.closes_ns[0])
     high, low, close = np.log(examples.marks[:, 1]), np.log(examples.marks[:, 2]), np.log(examples.marks[:, 3])
@@ -40,11 +42,13 @@ def proxies(examples: Examples, horizons_steps: list[int], quantiles: tuple[floa
         down = close - _ahead(low[:, None], steps, np.min)[:, 0]
         up = _ahead(high[:, None], steps, np.max)[:, 0] - close
         moved.append(np.maximum(np.stack([down, up], axis=1), 0.0))
-        known &= np.isfinite(moved[-1]).all(axis=1)
+        known &= np.isfinite(moved[-1]).all(axis=1) & np.isfinite(swept[-1]).all(axis=1)
     swept_ahead, excursion = np.stack(swept, axis=2), np.stack(moved, axis=2)
     fit = known & (examples.closes_ns + max(horizons_steps) * length_ns <= fit_until_ns)
     exceeds = np.zeros((count, 2, len(horizons_steps), len(quantiles)), np.float32)
     graded = np.zeros((count, 2, len(horizons_steps), 2), np.float32)
+    if not fit.any():
+        return Proxies(exceeds, graded, np.zeros_like(known))
     for h in range(len(horizons_steps)):
         levels = np.quantile(swept_ahead[fit, :, h], quantiles)
         exceeds[:, :, h] = swept_ahead[:, :, h, None] > levels

@@ -25,8 +25,10 @@ from squeeze.state import Degraded, flag_names
 from squeeze.stream import Stream
 from squeeze.strict import utc_ns
 from training import ledger, pipeline, record, track
+from training.assess import alarms_of, assess_trained
 from training.config import RunConfig, day_ns, load_config
 from training.examples import Progress
+from training.pools import Figures, pool, watched
 from training.walk import BlockResult, Trained
 
 STREAM_TOLERANCE = 1e-6
@@ -70,7 +72,7 @@ def _task(
             print(f"{mapping}: {kept} rows differ from those in {lake.root}, which were kept", file=sys.stderr)
         progress("importing", number, len(config.imports))
     prepared, trained, run = pipeline.train_task(config, lake, out, progress)
-    abstained = write_predictions(trained, pipeline.watched(config), predicted)
+    abstained = write_predictions(trained, watched(config), predicted)
     report = _score(referee, config.task, data, predicted, scored, after)
     sides = {side: report["sides"][side] for side in SIDES}
     figures = _tracked(sides)
@@ -86,8 +88,15 @@ def _task(
         "stream_difference": streamed,
         "abstained": abstained,
     }
-    rivals = {name: _rival(sides, name) for name in ("reference", "logistic-simple", "logistic-all", "boosting")}
-    record.track_run(prepared, trained, run, figures, rivals, extra, model, test=True, lake=lake)
+    found = assess_trained(prepared, trained, lake, test=True, progress=progress)
+    figures = {side: row | alarms_of(found, side) for side, row in figures.items()}
+    rivals = {f"referee's {name}": _rival(sides, name) for name in REFEREES}
+    record.track_run(
+        prepared, trained, run, figures, rivals | found.rival_figures(), extra, model, test=True, lake=lake,
+        pools=found.baselines(), report=found.told(), pictures=found.drawn,
+    )  # fmt: skip
+    with whole(scored.with_suffix(".md")) as part:
+        part.write_text(found.report.to_markdown())
     _tell(config, run.degraded, run.masked_scalars, abstained, report["rows"], streamed, count)
     if streamed > STREAM_TOLERANCE:
         raise SqueezeError(
@@ -96,12 +105,13 @@ def _task(
     return [_row(config.task, side, row) for side, row in sides.items()]
 
 
+REFEREES = ("reference", "logistic-simple", "logistic-all", "boosting")
 PRODUCTS = (("predictions", "parquet"), ("score", "json"), ("models", "onnx"))
 
 
 def write_predictions(trained: Trained, horizon: int, path: Path) -> int:
     """The referee's file of one horizon; how many rows hold the training base rate because the model abstained."""
-    pooled = pipeline.pool(trained.blocks, horizon)
+    pooled = pool(trained.blocks, horizon)
     silent = np.isnan(pooled.probability)
     filled = np.where(silent, pooled.base_rate, pooled.probability)
     table = {"ts": pd.to_datetime(pooled.ts_ns, utc=True)} | {
@@ -156,7 +166,7 @@ def _compare(stream: Stream, expected: dict[int, np.ndarray], worst: float, seen
     return max(worst, np.inf if np.isnan(difference) else difference), seen + 1
 
 
-def _tracked(sides: dict[str, Any]) -> pipeline.Figures:
+def _tracked(sides: dict[str, Any]) -> Figures:
     """The referee's figures of the model under the tracker's names; few where a side has no positive, or no negative,
     among the rows that were scored.
     """
@@ -168,7 +178,7 @@ def _tracked(sides: dict[str, Any]) -> pipeline.Figures:
     return found
 
 
-def _rival(sides: dict[str, Any], name: str) -> pipeline.Figures:
+def _rival(sides: dict[str, Any], name: str) -> Figures:
     return {
         side: row[name] | {"base_rate": row["base_rate"], "episodes": row["episodes"]} for side, row in sides.items()
     }

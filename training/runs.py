@@ -3,9 +3,11 @@
 FOLDER/run.json          config, data digest, what pre-training said, the blocks
        network.npz       weights by name
        head-<k>.npz      the head of block k
+       guards.json           alarm thresholds and drift references (`training.guards`)
        predictions.parquet   ts, block, p and base rate by side and horizon; validation rows have block -1
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import msgspec
 import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from squeeze.arrays import SIDES
 from squeeze.errors import ConfigError, DataError
@@ -45,6 +47,12 @@ class Run(msgspec.Struct, frozen=True):
     weights_digest: str
     scalar_names: tuple[str, ...]
     masked_scalars: tuple[str, ...]
+    channel_names: tuple[str, ...]
+    masked_channels: tuple[str, ...]
+    scores: int
+    """How many the network gives a head."""
+    state_width: int
+    """What its temporal core carries, for each side."""
     degraded: int
     pretraining: dict[str, Any]
     blocks: tuple[BlockRecord, ...]
@@ -67,16 +75,19 @@ def predictions(trained: Trained, horizons: tuple[int, ...]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
-def save(prepared: Prepared, trained: Trained, folder: Path) -> Run:
-    """Write a run whole, in place of an earlier one."""
-    own = prepared.own
-    kept = trained.network.scalars.kept.numpy() > 0
+def save(prepared: Prepared, trained: Trained, folder: Path, beside: Mapping[str, bytes] | None = None) -> Run:
+    """Write a run whole, in place of an earlier one, with further files `beside` it by name."""
+    own, network = prepared.own, trained.network
     run = Run(
         prepared.config,
         prepared.digest,
-        weights_digest(trained.network, *(r.head for r in trained.blocks)),
+        weights_digest(network, *(r.head for r in trained.blocks)),
         own.scalar_names,
-        tuple(n for n, k in zip(own.scalar_names, kept, strict=True) if not k),
+        _masked(own.scalar_names, network.scalars.kept),
+        own.channel_names,
+        _masked(own.channel_names, network.kept_channels),
+        network.scores.out_features,
+        network.state_width,
         int(np.bitwise_or.reduce(own.degraded[own.seen])),
         trained.pretraining,
         tuple(
@@ -87,11 +98,18 @@ def save(prepared: Prepared, trained: Trained, folder: Path) -> Run:
     with whole(folder) as part:
         part.mkdir()
         (part / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
-        _save_module(trained.network, part / "network.npz")
+        _save_module(network, part / "network.npz")
         for result in trained.blocks:
             _save_module(result.head, part / f"head-{result.block.index}.npz")
         predictions(trained, prepared.config.spec.label.horizons_minutes).to_parquet(part / "predictions.parquet")
+        for name, content in (beside or {}).items():
+            (part / name).write_bytes(content)
     return run
+
+
+def _masked(names: tuple[str, ...], kept: Tensor) -> tuple[str, ...]:
+    """What has no influence, since it was never known or never moved in pre-training, or a control left it out."""
+    return tuple(name for name, holds in zip(names, (kept > 0).tolist(), strict=True) if not holds)
 
 
 def load(folder: Path) -> Run:
@@ -110,10 +128,11 @@ def load_step(run: Run, folder: Path, block: int) -> StepModel:
     """The network and one block's head; a negative block counts from the last."""
     record = run.blocks[block]
     spec = run.config.spec
-    horizons = len(spec.label.horizons_minutes)
-    scores = horizons * (len(run.config.pretrain.quantiles) + 2)
-    network = SqueezeNetwork(run.config.network, spec.map, spec.frame.price_bins, len(run.scalar_names), scores)
-    head = Head(scores, [run.scalar_names.index(n) for n in run.config.head.scalars], horizons, run.config.head.clip)
+    network = SqueezeNetwork(
+        run.config.network, spec.map, spec.frame.price_bins, len(run.scalar_names), run.scores, len(run.channel_names)
+    )
+    picked = [run.scalar_names.index(n) for n in run.config.head.scalars]
+    head = Head(run.scores, picked, len(spec.label.horizons_minutes), run.config.head.clip)
     _load_module(network, folder / "network.npz")
     _load_module(head, folder / f"head-{record.block.index}.npz")
     return StepModel(network, head).eval()

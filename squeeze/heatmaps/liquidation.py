@@ -20,6 +20,10 @@ the margin), a bin's closed share is proportional to
 normalised per side and bucket, so that in all as much is closed as without. Where the highest φ would close more than
 nine tenths of a bin, the tilt of that step is weakened until it does not [D].
 
+**Uniform.** With `shape` set to `uniform` a deposit is spread evenly over `uniform_log` instead, the same for every
+bucket: a map that knows nothing of leverage, and is opened, swept and closed like the other. It is a control
+(domain.md §5.7).
+
 **Views** of what was opened within the last W cost next to nothing: sweeps and closes do not ask for the age of a
 position, so the share C of a bin's mass that survives is one number per bin. At every W / `view_parts` the quotient
 N = M / C of the prior-weighted map M is kept; what is older than that is now N · C, and the view is M - N · C. Exact,
@@ -41,7 +45,10 @@ from squeeze.market.events import DAY_NS
 from squeeze.market.venue_step import Candle
 from squeeze.spec import MapSpec
 
-__all__ = ["BOUND", "CROSSED_BINS", "STATE_ARRAYS", "FlowColumns", "LiquidationMap", "shifts", "smear_kernels"]
+__all__ = [
+    "BOUND", "CROSSED_BINS", "STATE_ARRAYS", "FlowColumns", "LiquidationMap", "shifts", "smear_kernels",
+    "uniform_kernels",
+]  # fmt: skip
 
 NO_FLOW = np.zeros(0)
 ROUNDING_DAYS = 1e-9
@@ -115,6 +122,27 @@ def smear_kernels(distance: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarr
     return weights, np.round(distance).astype(np.int64) - reach, length
 
 
+def uniform_kernels(spec: MapSpec) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same as `smear_kernels` gives, for deposits that lie evenly between two distances from entry.
+
+    A bin's weight is the part of it that lies between them, entry being the middle of its own bin.
+
+    >>> weights, offsets, lengths = uniform_kernels(MapSpec(leverages=(10.0,), prior_weights=(0.1,), bin_log=0.01,
+    ...     shape="uniform", uniform_log=(0.01, 0.03)))
+    >>> weights[1, 0].tolist(), offsets.tolist(), lengths.tolist()
+    ([0.25, 0.5, 0.25], [[-3], [1]], [[3], [3]])
+    """
+    near, far = (distance / spec.bin_log for distance in spec.uniform_log)
+    bins = np.arange(math.floor(near + 0.5), math.ceil(far + 0.5))
+    overlap = np.minimum(bins + 0.5, far) - np.maximum(bins - 0.5, near)
+    row, shape = overlap / overlap.sum(), (2, len(spec.leverages))
+    weights = np.empty((*shape, len(bins)))
+    weights[0], weights[1] = row[::-1], row
+    offsets = np.empty(shape, np.int64)
+    offsets[0], offsets[1] = -bins[-1], bins[0]
+    return weights, offsets, np.full(shape, len(bins))
+
+
 class LiquidationMap:
     """One venue's map. `step` folds one step in, `fold` a history; `outward`, `profile` and `view` read it.
 
@@ -130,7 +158,7 @@ class LiquidationMap:
         self.buckets = len(spec.leverages)
         self.prior = np.array(spec.prior_weights)
         self.distances = shifts(spec) if distances_log is None else _from_log(spec, distances_log)
-        self._config = (_params(spec, self.distances[0]), *_kernels(*self.distances))
+        self._config = (_params(spec, self.distances[0]), *_kernels(spec, *self.distances))
         views = len(spec.view_hours)
         self.store = np.zeros((2, self.buckets + 2, 3 * grid.BINS))
         """Unit maps; under the prior weights mass × birth (days); the survival C of the views. The window is in the
@@ -337,9 +365,10 @@ def _params(spec: MapSpec, distance: np.ndarray) -> np.ndarray:
     ])  # fmt: skip
 
 
-def _kernels(distance: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _kernels(spec: MapSpec, distance: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights between zeros and their running sums, (2, side, bucket, bin); offsets and lengths, (2, side, bucket)."""
-    weights, offsets, lengths = smear_kernels(distance, deviation)
+    uniform = spec.shape == "uniform"
+    weights, offsets, lengths = uniform_kernels(spec) if uniform else smear_kernels(distance, deviation)
     zeros = liquidation_step.BLOCK - 1
     kernels = np.zeros((2, *distance.shape, weights.shape[2] + 2 * zeros))
     kernels[0, :, :, zeros:-zeros] = weights

@@ -43,6 +43,10 @@ from squeeze.spec import MarketSpec, StreamSpec
 
 PARTITION = re.compile(r"kind=([^/]+)/venue=([^/]+)/symbol=([^/]+)/date=([^/]+)/data\.parquet")
 
+STRETCH_ROWS = 1 << 19
+"""About so many rows of a stream are in memory while it is digested."""
+BLOCK_ROWS = 1 << 20
+"""A digest is taken over blocks of so many rows, so that memory does not grow with the length of a recording."""
 BATCH_ROWS = 500_000
 """Rows that `write_events` holds before it writes them: at most some 400 MB, as events and as columns."""
 
@@ -128,7 +132,10 @@ class Lake:
         if not parts:
             raise self._lacks((kind,), venue, symbol)
         pieces = [load(self.storage, parts[day], kind) for day in _days_within(parts, start_ns, end_ns)]
-        return _known_within(_by_known(kind, pieces), start_ns, end_ns)
+        rows = _by_known(kind, pieces)
+        found = _known_within(rows, start_ns, end_ns)
+        # A view would keep the days around it in memory.
+        return {name: column.copy() for name, column in found.items()} if _size(found) < _size(rows) else rows
 
     def events(
         self,
@@ -182,9 +189,7 @@ class Lake:
         not depend on the bounds: two ranges side by side give what the whole gives. Kinds that the lake lacks are left
         out; `LakeError` where it has none.
         """
-        kinds = [k for k in dict.fromkeys(stream.kinds) if self.partitions(k, stream.venue, symbol)]
-        if not kinds:
-            raise self._lacks(stream.kinds, stream.venue, symbol)
+        kinds = self._kinds_of(stream, symbol)
         margin = 2 * (DAY_NS + MAX_LAG_NS) if len(kinds) > 1 else 0  # covers a day-long interval known a day late
         wide_start = None if start_ns is None else start_ns - margin
         wide_end = None if end_ns is None else end_ns + margin
@@ -196,16 +201,42 @@ class Lake:
             taken[kind] = rows
         return {kind: _known_within(rows, start_ns, end_ns) for kind, rows in taken.items()}
 
+    def _kinds_of(self, stream: StreamSpec, symbol: str) -> list[str]:
+        """The kinds of a stream that the lake has, best first; `LakeError` where it has none."""
+        kinds = [k for k in dict.fromkeys(stream.kinds) if self.partitions(k, stream.venue, symbol)]
+        if not kinds:
+            raise self._lacks(stream.kinds, stream.venue, symbol)
+        return kinds
+
     def digest(self, market: MarketSpec, start_ns: int | None = None, end_ns: int | None = None) -> str:
         """SHA-256, in hex, of the rows that `read_events` gives for the same arguments, however they lie in files."""
-        digest = hashlib.sha256()
-        for name, kind, venue, rows in sorted(_sources(self, market, start_ns, end_ns), key=lambda s: s[:2]):
-            size = len(rows["event_ns"])
-            if size:
-                digest.update(msgspec.json.encode([name, kind, venue, market.symbol, size, list(rows)]))
-                for column in rows.values():
-                    digest.update(column.astype(column.dtype.newbyteorder("<")).tobytes())
+        digest, symbol = hashlib.sha256(), market.symbol
+        for name, stream in sorted(_streams(self, market), key=lambda named: named[0]):
+            for kind in sorted(self._kinds_of(stream, symbol)):
+                for rows in _blocks(part[kind] for part in self._stretches(stream, symbol, start_ns, end_ns)):
+                    head = [name, kind, stream.venue, symbol, len(rows["event_ns"]), list(rows)]
+                    digest.update(msgspec.json.encode(head))
+                    for column in rows.values():
+                        digest.update(np.ascontiguousarray(column, column.dtype.newbyteorder("<")).data)
         return digest.hexdigest()
+
+    def _stretches(
+        self, stream: StreamSpec, symbol: str, start_ns: int | None, end_ns: int | None
+    ) -> Iterator[dict[str, Columns]]:
+        """`columns_of` piece by piece in the order of time: about `STRETCH_ROWS` rows, at least a day, at once."""
+        kinds = self._kinds_of(stream, symbol)
+        days = sorted({ns_of(day) for kind in kinds for day in self.partitions(kind, stream.venue, symbol)})
+        begin, length = days[0] - MAX_SKEW_NS, DAY_NS
+        begin, end = max(begin, start_ns or begin), days[-1] + 2 * DAY_NS + MAX_LAG_NS + 1
+        end = end if end_ns is None else min(end, end_ns)
+        while begin < end:
+            found = self.columns_of(stream, symbol, begin, min(begin + length, end))
+            yield found
+            begin, rows = begin + length, sum(map(_size, found.values()))
+            if 2 * rows < STRETCH_ROWS:
+                length *= 2
+            elif rows > STRETCH_ROWS:
+                length = max(length // 2, DAY_NS)
 
     def streams(self) -> list[Held]:
         """Every stream the lake holds, with its range and rows, from the files' metadata alone."""
@@ -306,15 +337,35 @@ def _sources(
     lake: Lake, market: MarketSpec, start_ns: int | None, end_ns: int | None
 ) -> list[tuple[str, str, str, Columns]]:
     """(stream, kind, venue, rows) of everything a market reads: holes first where the lake has some, bars last."""
-    gaps = StreamSpec(venue="", kinds=("gap",))
-    venues = sorted(v for v in market.kinds() if lake.partitions("gap", v, market.symbol))
-    streams = [("gaps", msgspec.structs.replace(gaps, venue=venue)) for venue in venues]
-    streams += sorted(market.inputs().items(), key=lambda item: (item[0] == "bars", item[0]))
     return [
         (name, kind, stream.venue, rows)
-        for name, stream in streams
+        for name, stream in _streams(lake, market)
         for kind, rows in lake.columns_of(stream, market.symbol, start_ns, end_ns).items()
     ]
+
+
+def _streams(lake: Lake, market: MarketSpec) -> list[tuple[str, StreamSpec]]:
+    """Everything a market reads, by name: holes first where the lake has some, bars last."""
+    venues = sorted(v for v in market.kinds() if lake.partitions("gap", v, market.symbol))
+    gaps = [("gaps", StreamSpec(venue=venue, kinds=("gap",))) for venue in venues]
+    return gaps + sorted(market.inputs().items(), key=lambda item: (item[0] == "bars", item[0]))
+
+
+def _blocks(parts: Iterable[Columns]) -> Iterator[Columns]:
+    """The rows of all parts, in their order, in blocks of `BLOCK_ROWS`; the last may be shorter, and none is empty."""
+    waiting: list[Columns] = []
+    for part in parts:
+        waiting.append(part)
+        while sum(map(_size, waiting)) >= BLOCK_ROWS:
+            rows = {name: np.concatenate([piece[name] for piece in waiting]) for name in part}
+            yield {name: column[:BLOCK_ROWS] for name, column in rows.items()}
+            waiting = [{name: column[BLOCK_ROWS:].copy() for name, column in rows.items()}]
+    if sum(map(_size, waiting)):
+        yield {name: np.concatenate([piece[name] for piece in waiting]) for name in waiting[0]}
+
+
+def _size(rows: Columns) -> int:
+    return len(rows["event_ns"])
 
 
 def _days_within(days: Iterable[str], start_ns: int | None, end_ns: int | None) -> list[str]:

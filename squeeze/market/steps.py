@@ -101,6 +101,11 @@ class StepBuilder:
             else:
                 self._pending.append(event)
 
+    @property
+    def next_close_ns(self) -> int | None:
+        """When the running step closes; None before the first."""
+        return None if self._closed_ns is None else self._open_until_ns
+
     def lost_books(self) -> set[str]:
         """Venues of which a book waits for a snapshot: a feed should ask for one."""
         return {name for name, t in self._tallies.items() if any(not b.valid for b in t.books.values())}
@@ -135,8 +140,15 @@ def steps(events: Iterable[AnyEvent], symbol: str, length_ns: int, bin_log: floa
 
     `events` come in order of known-at time. The last step is the one that the last event closes or falls into.
     """
-    builder = StepBuilder(symbol, length_ns, bin_log)
-    close_ns = None
+    return steps_from(StepBuilder(symbol, length_ns, bin_log), events)
+
+
+def steps_from(builder: StepBuilder, events: Iterable[AnyEvent]) -> Iterator[Step]:
+    """The steps that `events` give from where a builder stands, a restored one say: those known after its last close.
+
+    None where there is no such event.
+    """
+    close_ns, length_ns, is_open = builder.next_close_ns, builder.length_ns, False
     for event in events:
         if close_ns is None:
             close_ns = -(-event.known_at_ns // length_ns) * length_ns
@@ -144,5 +156,6 @@ def steps(events: Iterable[AnyEvent], symbol: str, length_ns: int, bin_log: floa
             yield builder.close(close_ns)
             close_ns += length_ns
         builder.add(event)
-    if close_ns is not None:
+        is_open = True
+    if is_open and close_ns is not None:
         yield builder.close(close_ns)

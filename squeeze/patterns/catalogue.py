@@ -60,6 +60,9 @@ PATTERNS = (
 
 NAMES = tuple(module.NAME for module in PATTERNS)
 
+SCALAR_PREFIX = "pattern_"
+"""What the names of their scalars begin with: some are called as what another part of a frame tells."""
+
 
 class Patterns:
     """What each pattern remembers, and what it found in the last step."""
@@ -72,7 +75,7 @@ class Patterns:
         self.memory = np.zeros(1, np.dtype([(m.NAME, m.MEMORY) for m in PATTERNS], align=True))
         self.found = np.zeros((len(PATTERNS), 2), FINDING)
         self.found["score"] = np.nan
-        self.scalar_names = tuple(f"{name}{tail}" for name in NAMES for tail in ("", "_flag"))
+        self.scalar_names = tuple(f"{SCALAR_PREFIX}{name}{tail}" for name in NAMES for tail in ("", "_flag"))
 
     def step(self, scene: Scene) -> np.ndarray:
         """(pattern, side) of FINDING at this close."""

@@ -54,6 +54,8 @@ class ProbabilityMessage(Message, tag="probability", frozen=True, kw_only=True):
     base_rates: dict[Side, dict[str, float]]
     degraded: tuple[str, ...] = ()
     """Names of the inputs that were substituted, such as `mark_is_last`; empty when all were there."""
+    drift: tuple[str, ...] = ()
+    """Inputs, and levels of the probability, that have drifted from what training saw; see `squeeze.drift`."""
 
 
 class AbstainMessage(Message, tag="abstain", frozen=True, kw_only=True):

@@ -38,37 +38,62 @@ def _build(args: Arguments) -> None:
     show(args, rows)
 
 
+def _train_arguments(parser: argparse.ArgumentParser) -> None:
+    run_arguments(parser)
+    parser.add_argument("--seeds", type=int, default=1, help="trainings with seeds one above the other, from the run's")
+
+
 def _train(args: Arguments) -> None:
+    import msgspec
+
     from squeeze.market.lake import Lake
-    from training import pipeline, record
+    from training import pipeline
+    from training.assess import pooled_report
     from training.config import load_config
 
-    config = load_config(args.config, tuple(args.set))
+    config, lake = load_config(args.config, tuple(args.set)), Lake(args.lake)
+    if args.seeds < 1:
+        raise ConfigError(f"--seeds: at least 1, got {args.seeds}")
+    found = []
     with progress_bars() as progress:
-        lake = Lake(args.lake)
-        prepared, trained, run = pipeline.train_task(config, lake, args.out, progress)
-    validation = pipeline.pool(trained.validation, pipeline.watched(config)).figures()
-    record.track_run(prepared, trained, run, validation, {}, {}, None, test=False, lake=lake)
-    show(args, pipeline.table({"network (validation)": validation}), f"kept in {pipeline.run_folder(args.out, config)}")
+        for seed in range(config.seed, config.seed + args.seeds):
+            seeded = msgspec.structs.replace(config, seed=seed)
+            found.append(pipeline.train_and_track(seeded, lake, args.out, progress))
+    report = pooled_report(found) if args.seeds > 1 else found[0].report
+    show(args, report.table(), f"validation rows; kept in {pipeline.run_folder(args.out, config)}")
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     run_arguments(parser)
     parser.add_argument("--test", action="store_true", help="score the test blocks: a look, which goes into the ledger")
     parser.add_argument("--ledger", type=Path, default=Path("models/looks.jsonl"), help="where looks are written down")
+    parser.add_argument(
+        "--report", type=Path, help="write the whole report here too: .md for people, .json for machines"
+    )
 
 
 def _evaluate(args: Arguments) -> None:
+    from squeeze.files import whole
+    from squeeze.market.lake import Lake
     from training import ledger, pipeline, runs
+    from training.assess import NETWORK, assess_kept
     from training.config import load_config
 
     config = load_config(args.config, tuple(args.set))
+    if args.report and args.report.suffix not in (".md", ".json"):
+        raise ConfigError(f"--report: a file that ends in .md or .json, got {args.report}")
     folder = pipeline.run_folder(args.out, config)
     run = runs.load(folder)
-    figures = pipeline.stored_pool(run, folder, test=args.test).figures()
+    with progress_bars() as progress:
+        found = assess_kept(run, folder, Lake(args.lake), args.out, test=args.test, progress=progress)
     if args.test:
+        figures = found.figures()[NETWORK]
         ledger.look(args.ledger, run, "evaluate", {side: row["ap"] for side, row in figures.items()})
-    show(args, pipeline.table({f"network ({'test' if args.test else 'validation'})": figures}))
+    if args.report:
+        text = found.report.to_json() if args.report.suffix == ".json" else found.report.to_markdown().encode()
+        with whole(args.report) as part:
+            part.write_bytes(text)
+    show(args, found.report.table(), f"{found.report.scored} rows")
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,6 +108,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 def _export(args: Arguments) -> None:
     from training import pipeline, runs
     from training.config import load_config
+    from training.pools import stored_pool
     from training.track import side_metrics
 
     config = load_config(args.config, tuple(args.set))
@@ -90,9 +116,7 @@ def _export(args: Arguments) -> None:
     run = runs.load(folder)
     if not -len(run.blocks) <= args.block < len(run.blocks):
         raise ConfigError(f"--block: the run has blocks 0 to {len(run.blocks) - 1}, got {args.block}")
-    scores = {
-        f"validation_{k}": v for k, v in side_metrics(pipeline.stored_pool(run, folder, test=False).figures()).items()
-    }
+    scores = {f"validation_{k}": v for k, v in side_metrics(stored_pool(run, folder, test=False).figures()).items()}
     p, state = pipeline.export_block(run, folder, args.block, args.model, scores, args.parity_steps)
     show(args, [{"model": str(args.model), "parity_probability": f"{p:.1e}", "parity_state": f"{state:.1e}"}])
 
@@ -102,12 +126,12 @@ build = Verb(
 )
 train = Verb(
     "pre-train, walk forward, keep and track a run",
-    "squeeze train configs/hourly-btc-2026.yaml --set seed=1",
-    run_arguments,
+    "squeeze train configs/hourly-btc-2026.yaml --seeds 3",
+    _train_arguments,
     _train,
 )
 evaluate = Verb(
-    "score a kept run, on validation unless told otherwise",
+    "a kept run beside every baseline, on validation rows unless told otherwise",
     "squeeze evaluate configs/hourly-btc-2026.yaml",
     _evaluate_arguments,
     _evaluate,

@@ -11,14 +11,22 @@ from jaxtyping import Float, Int64
 from squeeze.market.events import DAY_NS
 from squeeze.market.lake import Lake, read_events
 from squeeze.market.steps import steps
-from squeeze.outcomes import Bars, CascadeSpec, Liquidations, OpenInterest, cascades, watched
+from squeeze.outcomes import (
+    Bars,
+    CascadeSpec,
+    Liquidations,
+    OpenInterest,
+    PriceCascadeSpec,
+    cascades,
+    price_cascades,
+    watched,
+)
 from squeeze.spec import Spec
 from squeeze.strict import Strict
 from squeeze.tools.study import cascade_measures, funding_measures, zone_measures
 from squeeze.tools.study.cascade_measures import Events
 from squeeze.tools.study.compare import DRAWS, ENOUGH_EVENTS, Sample, compare
 from squeeze.tools.study.history import History, fold, setting
-from squeeze.tools.study.price_events import PriceCascadeSpec, price_cascades
 from squeeze.tools.study.question import Market, Question
 from squeeze.tools.study.task import liquidations
 from squeeze.tools.study.walls import Wall, aalen_johansen

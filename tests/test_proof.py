@@ -1,0 +1,237 @@
+"""The proof on simulated worlds: what is kept, what is asked of whom, and what the report says of it."""
+
+from copy import deepcopy
+from dataclasses import replace
+from types import SimpleNamespace
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+import yaml
+from small import SMALL
+
+import training.worlds
+from squeeze.errors import ConfigError, DataError
+from squeeze.market.events import MINUTE_NS
+from squeeze.market.lake import read_events
+from squeeze.market.steps import steps
+from squeeze.predictor import Prediction, load
+from squeeze.simulator.oracle import probabilities
+from squeeze.state import MarketState
+from training.bootstrap import Gain
+from training.config import load_config
+from training.controls import map_scalars
+from training.proof import ALL_MAPS, Fit, answers, fit, grounds, masks, rival
+from training.proof_report import MASKED, NETWORK, ORACLE, Horizon, Report, Score, judge, page, said, write
+from training.prove import RIVALS, chosen, write_model
+from training.worlds import PATHS, Source
+
+HOUR_NS = 60 * MINUTE_NS
+TINY = yaml.safe_load(yaml.safe_dump(SMALL)) | {
+    "worlds": {
+        "days": 3, "trained_on": [0, 1], "chosen_on": [2], "tested_on": [3], "networks": [0],
+        "oracle_paths": PATHS, "oracle_every_minutes": 240, "book_minutes": 720,
+    }
+}  # fmt: skip
+TINY["spec"]["label"]["threshold_usd"] = 100_000
+TINY["pretrain"] |= {"until": "2025-03-04", "labels": True}
+
+
+def config_with(tmp_path, **worlds):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY | {"worlds": TINY["worlds"] | worlds}))
+    return load_config(path)
+
+
+@pytest.fixture(scope="module")
+def proof(tmp_path_factory):
+    """Config, folder, grounds and the one network."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("proof")
+    config = config_with(folder)
+    found = grounds(config, "matter", folder / "out")
+    return config, folder / "out", found, fit(found, folder / "out", 0)
+
+
+def test_what_was_made_is_not_made_again(proof, monkeypatch):
+    config, out, found, made = proof
+
+    def refuse(*args, **named):
+        raise AssertionError("simulated, or trained, a second time")
+
+    monkeypatch.setattr(training.worlds, "simulate", refuse)
+    monkeypatch.setattr(training.proof, "pretrain", refuse)
+    again = grounds(config, "matter", out)
+    assert np.array_equal(again.oracle, found.oracle)
+    assert np.array_equal(fit(again, out, 0).probabilities, made.probabilities)
+    with pytest.raises(AssertionError, match="a second time"):
+        fit(again, out, 1)
+    with pytest.raises(AssertionError, match="a second time"):
+        Source(config, "do_not_matter", 3, out).world()
+
+
+def test_the_oracle_stands_at_the_close_before_the_hour_and_the_truth_is_what_comes_after(proof):
+    config, out, found, _ = proof
+    market, label = Source(config, "matter", 3, out).market, config.spec.label
+    for row in (0, 5):
+        ts_ns = int(found.ts_ns[row])
+        minute = (ts_ns - int(market.minute_ns[0])) // MINUTE_NS
+        expected = probabilities(market, minute - 1, label.horizons_minutes, label.threshold_usd, PATHS, seed=0)
+        assert ts_ns % (4 * HOUR_NS) == 0
+        assert np.array_equal(found.oracle[row], expected)
+        for horizon, minutes in enumerate(label.horizons_minutes):
+            ahead = market.liquidated_usd(minutes)[minute]
+            assert np.array_equal(found.truth[row, :, horizon], ahead > label.threshold_usd)
+
+
+def test_more_paths_keep_the_first_and_sharpen_the_rest(proof):
+    config, out, found, _ = proof
+    twice = msgspec.structs.replace(config.worlds, oracle_paths=2 * PATHS)
+    oracle = Source(msgspec.structs.replace(config, worlds=twice), "matter", 3, out).oracle()
+    assert np.array_equal(oracle.batches[0], found.oracles[0].probabilities)
+    assert not np.array_equal(oracle.batches[0], oracle.batches[1])
+    assert np.array_equal(oracle.probabilities, oracle.batches.mean(axis=0))
+
+
+def test_no_world_is_trained_on_and_tested_on(tmp_path):
+    with pytest.raises(ConfigError, match="trained on, chosen on or tested on"):
+        config_with(tmp_path, tested_on=[1])
+    with pytest.raises(DataError, match="no `worlds`"):
+        training.worlds.worlds_of(msgspec.structs.replace(config_with(tmp_path), worlds=None))
+
+
+def test_without_maps_a_network_sees_no_channel_and_no_scalar_of_a_map(proof):
+    _, out, found, _ = proof
+    blind = fit(found, out, 0, ALL_MAPS)
+    world, at = found.judged[0], found.at[0]
+    names = world.examples.scalar_names
+    changed = np.array(world.examples.scalars)
+    changed[:, :, map_scalars(names)] = 7.0
+    noise = np.random.default_rng(0).random(world.examples.channels.shape, np.float32)
+    other = replace(world, examples=replace(world.examples, channels=noise, scalars=changed))
+    assert np.array_equal(answers(blind.network, blind.head, [other], [at]), blind.probabilities)
+    seeing = fit(found, out, 0)
+    assert not np.array_equal(answers(seeing.network, seeing.head, [other], [at]), seeing.probabilities)
+
+
+def test_a_group_left_out_takes_its_channels_and_scalars_alone():
+    channels, scalars = ("unit_5x", "book_usd_bybit", "stops"), ("zones", "book_spread_bp_bybit", "volatility_60m")
+    examples = SimpleNamespace(channel_names=channels, scalar_names=scalars)
+    assert masks(examples, "order book") == ([1], [1])
+    assert masks(examples, ALL_MAPS) == ([0, 1], [0, 1, 2])
+    assert masks(examples, "") == ([], [])
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_rivals_answer_the_same_rows(proof, name):
+    found = proof[2]
+    p = rival(found, name)
+    assert p.shape == found.truth.shape
+    assert np.isfinite(p).all()
+    assert ((p >= 0) & (p <= 1)).all()
+
+
+def test_climatology_is_the_base_rate_of_the_training_worlds_on_both_sides(proof):
+    found = proof[2]
+    rates = np.concatenate([world.rows.truth[world.usable] for world in found.trained]).mean(axis=(0, 1))
+    assert (rival(found, "climatology") == rates).all()
+
+
+def test_the_network_that_is_exported_is_chosen_on_other_seeds_than_it_is_tested_on(proof):
+    _, out, found, made = proof
+    worse = Fit(made.network, reversed_head(made.head), 1 - made.probabilities, {})
+    assert chosen(found, [worse, made], out) is made
+    assert chosen(found, [made, worse], out) is made
+
+
+def reversed_head(head):
+    other = deepcopy(head)
+    other.weights.mul_(-1.0)
+    other.intercepts.add_(2.0)
+    return other
+
+
+def test_the_exported_model_says_live_what_was_judged(proof, tmp_path):
+    config, out, found, made = proof
+    rivals = {MASKED: [found.oracle], "climatology": [rival(found, "climatology")]}
+    judged = judge(found, {ORACLE: [found.oracle], NETWORK: [made.probabilities], **rivals})
+    write_model(found, made, judged, tmp_path / "model.onnx")
+    predictor = load(tmp_path / "model.onnx")
+    assert predictor.card.licence == config.licence
+    assert (predictor.card.masked_scalars, predictor.card.masked_channels) == ((), ())
+    assert set(predictor.card.scores) >= {"unseen_ap_gain_map", "unseen_share_of_oracle_ap"}
+    lake, state = Source(config, "matter", 3, out).lake(), MarketState(predictor.spec)
+    said = {}
+    for step in steps(read_events(lake, config.spec.market), config.spec.market.symbol, state.length_ns):
+        message = predictor.step(state.advance(step))
+        if isinstance(message, Prediction):
+            said[message.close_ns] = message.probabilities
+    live = np.stack([said[int(ts)] for ts in found.ts_ns])
+    np.testing.assert_allclose(live, made.probabilities, atol=2e-6)
+
+
+def test_a_network_that_is_the_oracle_has_all_of_its_ap_and_gains_nothing_over_itself(proof):
+    found = proof[2]
+    flat = np.broadcast_to(found.base_rates, found.truth.shape)
+    rivals = {MASKED: [found.oracle], "climatology": [flat]}
+    ground = judge(found, {ORACLE: [found.oracle], NETWORK: [found.oracle, found.oracle], **rivals})
+    watched = ground.watched
+    assert watched.of_oracle == Gain(1.0, 1.0, 1.0)
+    assert watched.of(MASKED).gain == Gain(0.0, 0.0, 0.0)
+    assert watched.of(NETWORK).deviations["ap"] == 0.0
+    assert watched.rows == found.truth[:, :, 0].size
+    assert watched.of("climatology").figures["ap"] == pytest.approx(watched.base_rate)
+    assert [each.minutes for each in (watched, *ground.others)] == [60, 15]
+
+
+def horizon_of(share, gain, episodes=80):
+    scores = [
+        Score(name, 1, {"ap": ap}, {}, gain)
+        for name, ap in ((ORACLE, 0.6), (NETWORK, 0.5), (MASKED, 0.4), ("boosting", 0.3), ("rule", 0.1))
+    ]
+    return Horizon(60, 1000, episodes, 0.05, tuple(scores), share)
+
+
+@pytest.mark.parametrize(
+    ("share", "words"),
+    [
+        (Gain(0.7, 0.6, 0.79), "is not reached."),
+        (Gain(0.7, 0.6, 0.85), "not reached, though the interval holds it"),
+        (Gain(0.85, 0.7, 0.9), "reached, though the interval goes below it"),
+        (Gain(0.85, 0.8, 0.9), "is reached."),
+    ],
+)
+def test_the_report_says_whether_the_goal_was_reached(share, words):
+    assert words in said(horizon_of(share, Gain(0.1, 0.05, 0.2)), is_null=False)[0]
+
+
+@pytest.mark.parametrize(
+    ("gain", "is_null", "words"),
+    [
+        (Gain(0.1, 0.05, 0.2), False, "leaves out zero"),
+        (Gain(0.1, -0.05, 0.2), False, "no gain is shown"),
+        (Gain(0.0, -0.05, 0.05), True, "covers zero, as it has to"),
+        (Gain(0.1, 0.05, 0.2), True, "does not cover zero, though zones do not matter"),
+    ],
+)
+def test_the_report_says_what_the_maps_gain(gain, is_null, words):
+    found = said(horizon_of(Gain(0.8, 0.7, 0.9), gain), is_null=is_null)
+    assert words in found[1]
+    assert "boosting, AP 0.300" in found[2]
+
+
+def test_few_events_are_inconclusive_whatever_their_interval():
+    assert "Inconclusive" in said(horizon_of(Gain(0.9, 0.85, 0.95), Gain(0.1, 0.05, 0.2), 49), is_null=False)[-1]
+
+
+def test_the_page_has_every_model_and_the_json_reads_back(proof, tmp_path):
+    found = proof[2]
+    flat = np.broadcast_to(found.base_rates, found.truth.shape)
+    made = {ORACLE: [found.oracle], NETWORK: [flat], MASKED: [flat], "climatology": [flat]}
+    report = Report("squeeze prove x", "abc", 7, PATHS, (judge(found, made),))
+    markdown = page(report)
+    assert all(markdown.count(f"| {name} |") == 2 for name in made)
+    paths = write(report, tmp_path / "proof.md")
+    assert [path.name for path in paths] == ["proof.json", "proof.md"]
+    assert msgspec.json.decode(paths[0].read_bytes())["grounds"][0]["zones"] == "matter"
