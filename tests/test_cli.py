@@ -146,10 +146,11 @@ def test_evaluate_scores_validation_and_leaves_the_ledger_alone(chain, squeeze, 
     ledger = tmp_path / "models" / "looks.jsonl"
     status, out, _ = squeeze("evaluate", chain["config"], "--json", "--ledger", ledger, *chain["run"])
     assert status == 0
-    assert {(row["model"], row["side"]) for row in json.loads(out)} == {
-        ("network (validation)", "long"),
-        ("network (validation)", "short"),
-    }
+    report = json.loads(out)
+    assert report["scored"] == "validation"
+    found = {(each["model"], each["side"], each["horizon_minutes"]) for each in report["entries"]}
+    assert found >= {("network", "long", 15), ("hawkes", "short", 60)}
+    assert all(isinstance(each["figures"]["brier_skill"], float) for each in report["entries"])
     assert not ledger.parent.exists()
 
 
@@ -159,7 +160,7 @@ def test_evaluate_on_test_is_a_look_and_is_shown(chain, squeeze, tmp_path):
     for count in (1, 2):
         status, out, _ = squeeze("evaluate", chain["config"], "--test", "--ledger", ledger, *chain["run"])
         assert status == 0
-        assert "network (test)" in out
+        assert "test rows" in out
         lines = [json.loads(line) for line in ledger.read_text().splitlines()]
         assert len(lines) == count
     assert lines[-1]["task"] == "small"
@@ -307,7 +308,7 @@ def test_a_mistake_is_one_line_and_status_2_and_leaves_nothing_half_written(smal
 
 def test_a_run_that_cannot_be_read_is_one_line(chain, squeeze, tmp_path):
     shutil.copytree(chain["out"] / "runs", tmp_path / "runs")
-    kept = tmp_path / "runs" / "small" / "run.json"
+    kept = tmp_path / "runs" / "small" / "seed-0" / "run.json"
     for content in (kept.read_bytes()[:100], b"{}", b""):
         kept.write_bytes(content)
         status, _, err = squeeze("evaluate", chain["config"], "--out", tmp_path)

@@ -2,9 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from squeeze.cli import Arguments, Verb, lake_argument, progress_bars, show
 from squeeze.errors import ConfigError
+
+if TYPE_CHECKING:
+    from training.report import EvaluationReport
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +64,7 @@ def _train(args: Arguments) -> None:
             seeded = msgspec.structs.replace(config, seed=seed)
             found.append(pipeline.train_and_track(seeded, lake, args.out, progress))
     report = pooled_report(found) if args.seeds > 1 else found[0].report
-    show(args, report.table(), f"validation rows; kept in {pipeline.run_folder(args.out, config)}")
+    _tell(args, report, f"validation rows; kept in {pipeline.run_folder(args.out, config)}")
 
 
 def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +97,15 @@ def _evaluate(args: Arguments) -> None:
         text = found.report.to_json() if args.report.suffix == ".json" else found.report.to_markdown().encode()
         with whole(args.report) as part:
             part.write_bytes(text)
-    show(args, found.report.table(), f"{found.report.scored} rows")
+    _tell(args, found.report, f"{found.report.scored} rows")
+
+
+def _tell(args: Arguments, report: "EvaluationReport", note: str) -> None:
+    """A report as a table; all of it where JSON is asked for."""
+    if args.json:
+        print(report.to_json().decode())
+    else:
+        show(args, report.table(), note)
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
