@@ -31,6 +31,21 @@ def small(tmp_path_factory):
     return Market(path, write_config(path), mapping, lake)
 
 
+@pytest.fixture(scope="module")
+def few_trees():
+    """Boosted baselines of ten trees, for tests that need a baseline and say nothing about how good it is."""
+    from training import baselines
+
+    def few(make):
+        return lambda: make().set_params(max_iter=10)
+
+    boosted = {n: b._replace(make=few(b.make)) for n, b in baselines.BASELINES.items() if b.knows_nan}
+    with pytest.MonkeyPatch.context() as patched:
+        for name, baseline in boosted.items():
+            patched.setitem(baselines.BASELINES, name, baseline)
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished(small, tmp_path_factory):
     """The small run as `small.Finished`: trained, kept and exported. Nobody may change it."""

@@ -9,9 +9,10 @@ from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
 from training import baselines, groups, hawkes, rules
+from training.assess import baseline_pools
 from training.calibrate import Platt
 from training.evaluate import recalibration
-from training.pools import baseline_pools, pool
+from training.pools import pool
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def block(finished):
 
 
 @pytest.fixture(scope="module")
-def predicted(finished, small, block):
+def predicted(finished, small, block, few_trees):
     """Every baseline's probabilities on the last block, with the lake."""
     return {n: baselines.predict(finished.prepared, block.block, n, small.lake) for n in baselines.BASELINES}
 
@@ -102,7 +103,10 @@ def test_a_constant_label_is_answered_with_its_rate(finished, block, name, value
 def test_pools_hold_every_test_row_once(finished, monkeypatch):
     some = {name: baselines.BASELINES[name] for name in ("climatology", "volatility", "rule")}
     monkeypatch.setattr(baselines, "BASELINES", some)
-    network, rivals = pool(finished.trained.blocks, 1), baseline_pools(finished.prepared, finished.trained.blocks)
+    network = pool(finished.trained.blocks, 1)
+    found = baseline_pools(finished.prepared, [r.block for r in finished.trained.blocks], None)
+    assert tuple(found) == finished.prepared.config.spec.label.horizons_minutes
+    rivals = found[60]
     assert set(rivals) == set(some)
     for rival in rivals.values():
         np.testing.assert_array_equal(rival.ts_ns, network.ts_ns)

@@ -54,7 +54,7 @@ def squeeze(capsys):
 
 
 @pytest.fixture(scope="module")
-def chain(small, tmp_path_factory):
+def chain(small, few_trees, tmp_path_factory):
     """import → build → train → export in one folder, through `main`."""
     folder = tmp_path_factory.mktemp("chain")
     shutil.copy(small.config_path, folder / "small.yaml")
@@ -154,15 +154,17 @@ def test_evaluate_scores_validation_and_leaves_the_ledger_alone(chain, squeeze, 
     assert not ledger.parent.exists()
 
 
-def test_evaluate_on_test_is_a_look_and_is_shown(chain, squeeze, tmp_path):
+def test_evaluate_on_test_is_a_look_and_is_shown_in_a_readme_with_both_markers_alone(chain, squeeze, tmp_path):
     ledger, readme = tmp_path / "looks.jsonl", tmp_path / "README.md"
-    readme.write_text("# Models\n\n<!-- looks: begin -->\nold\n<!-- looks: end -->\nafter\n")
-    for count in (1, 2):
+    precious = "<!-- looks: begin -->\nprecious"
+    for count, before in ((1, precious), (2, "# Models\n\n<!-- looks: begin -->\nold\n<!-- looks: end -->\nafter\n")):
+        readme.write_text(before)
         status, out, _ = squeeze("evaluate", chain["config"], "--test", "--ledger", ledger, *chain["run"])
         assert status == 0
         assert "test rows" in out
         lines = [json.loads(line) for line in ledger.read_text().splitlines()]
         assert len(lines) == count
+        assert (readme.read_text() == precious) == (before == precious)
     assert lines[-1]["task"] == "small"
     assert lines[-1]["command"] == "evaluate"
     text = readme.read_text()
@@ -170,12 +172,6 @@ def test_evaluate_on_test_is_a_look_and_is_shown(chain, squeeze, tmp_path):
     assert text.endswith("<!-- looks: end -->\nafter\n")
     assert text.count("| small |") == 2
     assert "old" not in text
-
-
-def test_a_readme_without_both_markers_is_left_alone(chain, squeeze, tmp_path):
-    (tmp_path / "README.md").write_text("<!-- looks: begin -->\nprecious")
-    assert squeeze("evaluate", chain["config"], "--test", "--ledger", tmp_path / "looks.jsonl", *chain["run"])[0] == 0
-    assert (tmp_path / "README.md").read_text() == "<!-- looks: begin -->\nprecious"
 
 
 def test_info_says_what_the_file_says(chain, squeeze):
@@ -203,7 +199,7 @@ def replayed(chain, capsysbinary, *more):
 
 
 def test_replay_prints_one_line_per_step_and_does_not_depend_on_where_it_begins(chain, capsysbinary):
-    until = ["--until", "2025-01-12T09:00"]
+    until = ["--until", "2025-01-12T09:00", "--warm-from", "2025-01-10"]
     late = replayed(chain, capsysbinary, "--from", "2025-01-12T02:00", *until)
     early = replayed(chain, capsysbinary, "--from", "2025-01-12T01:00", *until)
     steps = [m for m in late if isinstance(m, ProbabilityMessage | AbstainMessage)]
@@ -218,13 +214,15 @@ def test_replay_prints_one_line_per_step_and_does_not_depend_on_where_it_begins(
 
 
 def test_replay_can_leave_probabilities_out(chain, capsysbinary):
-    messages = replayed(chain, capsysbinary, "--from", "2025-01-11T12:00", "--signals-only")
+    messages = replayed(
+        chain, capsysbinary, "--from", "2025-01-11T12:00", "--warm-from", "2025-01-10", "--signals-only"
+    )
     assert messages
     assert {m.__struct_config__.tag for m in messages} == {"signal"}
 
 
 def test_progress_is_not_mixed_into_the_output(chain, squeeze):
-    status, out, err = squeeze("build", chain["config"], "--json", "--set", "start=2025-01-03", *chain["run"])
+    status, out, err = squeeze("build", chain["config"], "--json", "--set", "start=2025-01-06", *chain["run"])
     assert status == 0
     json.loads(out)
     assert err == ["folding SIMUSDT: done"]

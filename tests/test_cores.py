@@ -1,5 +1,7 @@
 """Temporal cores: a sequence at once is the same as its steps, causal, and the exported graph computes the same."""
 
+import os
+
 import msgspec
 import numpy as np
 import onnx
@@ -20,6 +22,8 @@ SPECS = {
     "window": NetworkSpec(core="window", encoded=7, hidden=11, window=20),
 }
 MAP = MapSpec()
+PARITY_STATES = int(os.environ.get("PARITY_STATES", "250"))
+"""Random states at which an exported graph is compared; `make long` takes ten thousand."""
 
 
 def core_named(name):
@@ -162,7 +166,7 @@ def test_the_exported_graph_is_the_network_over_random_states(name, extra):
     assert not {"GRU", "LSTM"} & {node.op_type for node in onnx.load_from_string(file).graph.node}
     session = open_session(file, name)
     worst = 0.0
-    for _ in range(1000):
+    for _ in range(PARITY_STATES):
         values = rng.normal(0, 3, (2, channels, 16))
         values[:, : len(MAP.leverages)] = 10 ** rng.uniform(-10, 0, (2, len(MAP.leverages), 16))
         values[:, len(MAP.leverages) :][rng.random((2, extra, 16)) < 0.1] = np.nan

@@ -145,7 +145,11 @@ def test_trainings_of_another_seed_spec_or_data_do_not_meet(tmp_path):
     for options in ({"seed": 1}, {"spec": slower}, {"data": data_of(examples=reflected)}):
         with pytest.raises(Killed):  # from its own first epoch
             trained(checkpoint=tmp_path, progress=kill_after(1), **options)
-    assert len(list(tmp_path.iterdir())) == 4
+    other = network_of(SPEC, "gru")
+    other.spec = msgspec.structs.replace(other.spec, dropout=0.6)  # which no weight tells of
+    with pytest.raises(Killed):
+        pretrain(other, data_of(SPEC), SPEC, 1, 0, kill_after(1), checkpoint=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5
 
 
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):

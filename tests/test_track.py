@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from squeeze.model_file import read
-from training import record, spool, track
+from training import baselines, record, spool, track
 from training.assess import baseline_pools
 from training.environment import environment, measured
 from training.pools import pool, watched
@@ -29,8 +29,10 @@ def store(finished, tmp_path_factory):
     os.chdir(folder)  # artefacts lie beside the store
     horizon = watched(finished.run.config)
     minutes = finished.run.config.spec.signal.horizon_minutes
-    pools = baseline_pools(finished.prepared, [r.block for r in finished.trained.blocks], None)[minutes]
-    pools = {name: pools[name] for name in ("climatology", "volatility")}
+    with pytest.MonkeyPatch.context() as patched:
+        some = {name: baselines.BASELINES[name] for name in ("climatology", "volatility")}
+        patched.setattr(baselines, "BASELINES", some)
+        pools = baseline_pools(finished.prepared, [r.block for r in finished.trained.blocks], None)[minutes]
     rivals = {name: pool.figures() for name, pool in pools.items()}
     figures = pool(finished.trained.blocks, horizon).figures(pools["volatility"])
     extra = {"parity_probability": 1e-7, "parity_state": 1e-7}

@@ -49,7 +49,7 @@ class Assessment:
     def best_rival(self) -> str:
         """The baseline with the highest AP, the mean of the sides."""
         found = {name: rows.figures() for name, rows in self.baselines().items()}
-        return max(found, key=lambda name: np.nan_to_num(np.mean([row["ap"] for row in found[name].values()])))
+        return max(found, key=lambda name: _mean_ap(found[name]))
 
     def figures(self) -> dict[str, Figures]:
         """Every model's figures; the network's with its gain over the best baseline and what its alarms are worth."""
@@ -65,6 +65,12 @@ class Assessment:
     def told(self) -> tuple[str, dict[str, Any]]:
         """The report for people, and as plain data."""
         return self.report.to_markdown(), json.loads(self.report.to_json())
+
+
+def _mean_ap(figures: Figures) -> float:
+    """Of the sides that have a ranking; below every AP where none has."""
+    known = [row["ap"] for row in figures.values() if np.isfinite(row["ap"])]
+    return float(np.mean(known)) if known else -1.0
 
 
 def alarms_of(found: Assessment, side: str) -> dict[str, float]:

@@ -20,7 +20,7 @@ class BoostedScores:
     def __init__(self, models: list[lightgbm.Booster], said: dict[str, Any]) -> None:
         self.models = models
         self.said = said
-        """`val_loss`: mean cross-entropy of the exceedances on the validation tail."""
+        """`tail_cross_entropy`: of the exceedances, on the validation tail."""
 
     def over(self, examples: Examples) -> np.ndarray:
         """(step, side, score): logits of the exceedances and the graded targets; NaN where a step shows nothing."""
@@ -47,7 +47,7 @@ def boost(data: SequenceData, spec: BoostingSpec, seed: int, progress: Progress 
             raw = np.asarray(model.predict(tail, raw_score=True))
             losses.append(float(np.mean(np.logaddexp(0.0, raw) - check * raw)))
         progress("boosting", score + 1, len(targets))
-    return BoostedScores(models, {"val_loss": float(np.mean(losses)), "rows": len(rows)})
+    return BoostedScores(models, {"tail_cross_entropy": float(np.mean(losses)), "rows": len(rows)})
 
 
 def _fit(rows: np.ndarray, target: np.ndarray, spec: BoostingSpec, seed: int, *, is_rate: bool) -> lightgbm.Booster:

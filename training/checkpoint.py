@@ -16,24 +16,26 @@ from zipfile import BadZipFile
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from squeeze.errors import DataError, one_line
 from squeeze.files import whole
 from training.config import PretrainSpec
 from training.data import SequenceData
+from training.network import SqueezeNetwork
 
 CODE = ("task.py", "data.py", "lanes.py", "proxies.py", "network.py", "encoder.py", "cores.py")
 """What the outcome depends on beside spec, data and seed; the source is part of the identity."""
 
 
-def identity(network: nn.Module, data: SequenceData, spec: PretrainSpec, seed: int) -> dict[str, Any]:
+def identity(network: SqueezeNetwork, data: SequenceData, spec: PretrainSpec, seed: int) -> dict[str, Any]:
     """All that decides how a training ends, as JSON holds it; the network as it is before its first step."""
     start = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         start.update(name.encode() + tensor.detach().cpu().numpy().tobytes())
     code = hashlib.sha256(b"".join((Path(__file__).parent / name).read_bytes() for name in CODE))
     return {
+        "network": msgspec.to_builtins(network.spec),
         "pretrain": msgspec.to_builtins(spec),
         "horizons_minutes": list(data.horizons_minutes),
         "seed": seed,

@@ -3,7 +3,7 @@ when read.
 """
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -361,3 +361,18 @@ def utc(ns: int) -> str:
 def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     """A run from a YAML file, with `key.sub=value` overrides; `ConfigError` names the file and the key."""
     return convert(read_run_file(Path(path), overrides), RunConfig, str(path))
+
+
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings with dotted keys.
+
+    >>> flatten({"a": {"b": 1}, "c": [2, 3]})
+    {'a.b': 1, 'c': [2, 3]}
+    """
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {
+        k: v
+        for name, part in value.items()
+        for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()
+    }

@@ -1,4 +1,4 @@
-"""Whether a label has events enough to be learned and judged, said before anything is fitted."""
+"""Whether a label has events enough to be learned, said before anything is fitted."""
 
 from collections.abc import Sequence
 
@@ -9,10 +9,10 @@ from training.splits import Block
 
 
 def require_events(found: Rows, label: LabelSpec, parts: Sequence[Block], least: int = 5) -> None:
-    """`DataError` unless every block can be learned and judged: it names the label, the block, its rows and the need.
+    """`DataError` unless every block can be learned: it names the label, the block, its rows and the need.
 
-    The training rows of a block need `least` positives on the two sides together at each horizon, and a negative; its
-    test rows need a positive. With fewer there is nothing to fit, and AP does not exist.
+    The training rows of a block need `least` positives on the two sides together at each horizon, and a negative. Its
+    test rows are not looked at: where none is positive, the report says that there is no ranking.
 
     >>> import numpy as np
     >>> minute = 60 * 10**9
@@ -24,7 +24,7 @@ def require_events(found: Rows, label: LabelSpec, parts: Sequence[Block], least:
     squeeze.errors.DataError: label over 5, block 0: 0 of its 6 training rows and sides are positive within 1 minutes...
     """
     for block in parts:
-        train, test = found.truth[block.trains(found.ts_ns)], found.truth[block.tests(found.ts_ns)]
+        train = found.truth[block.trains(found.ts_ns)]
         place = f"label {label.name}, block {block.index}"
         for h, minutes in enumerate(label.horizons_minutes):
             positives = int(train[:, :, h].sum())
@@ -37,9 +37,4 @@ def require_events(found: Rows, label: LabelSpec, parts: Sequence[Block], least:
                 raise DataError(
                     f"{place}: all of its {len(train)} training rows are positive on both sides within {minutes} "
                     "minutes; a label must also fail to come true: raise its threshold or shorten its horizons"
-                )
-            if not test[:, :, h].any():
-                raise DataError(
-                    f"{place}: none of its {len(test)} test rows is positive within {minutes} minutes; at least one is "
-                    "needed: fewer splits.blocks, or a longer record"
                 )

@@ -70,6 +70,7 @@ class SqueezeNetwork(nn.Module):
         super().__init__()
         if price_bins % 8:
             raise ValueError(f"price_bins must be a multiple of 8, got {price_bins}")
+        self.spec = spec
         self.scalars = Standardise(scalars, CLIP)
         self.encoder = Encoder(spec, map_spec, price_bins, channels or len(map_spec.leverages))
         self.frame = nn.Linear(spec.encoded + scalars, spec.encoded)

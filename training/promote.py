@@ -186,10 +186,10 @@ def _made(client: MlflowClient, name: str) -> bool:
 
 
 def _sweep(client: MlflowClient, name: str) -> None:
-    """Remove versions that failed promotions left: no alias is on them, and they never were champion."""
+    """Remove versions that failed promotions left: ours by their tag, no alias on them, and never champion."""
     held = {str(number) for number in client.get_registered_model(name).aliases.values()}
     for version in client.search_model_versions(f"name='{name}'"):
-        if str(version.version) not in held and PROMOTED not in version.tags:
+        if str(version.version) not in held and PROMOTED not in version.tags and TASK in version.tags:
             client.delete_model_version(name, version.version)
 
 

@@ -33,6 +33,7 @@ from training.data import SequenceData
 from training.examples import Examples, Progress, silent
 from training.head import fit_head
 from training.network import Head, SqueezeNetwork
+from training.proof_teacher import taught
 from training.rules import stacked_and_approaching
 from training.scorers import scores_over
 from training.task import pretrain
@@ -40,11 +41,13 @@ from training.worlds import Oracle, Source, World, Zones, until_ns, worlds_of
 
 ALL_MAPS = "maps"
 """Left out, this is every channel and every scalar that is read off a map (`controls.map_scalars`)."""
+BUT_BOOK = "maps but the order book"
+"""The same, but for the book: its depth tells how wild the market is, which counts where zones do not matter too."""
 CHANNELS = (groups.MAP, groups.ORDER_BOOK, groups.VOLUME_PROFILE, groups.OPEN_INTEREST, groups.FUNDING)
 """The five kinds of heatmap, each of which the ablation leaves out by itself."""
 FIT_CODE = (
     "network.py", "encoder.py", "cores.py", "task.py", "lanes.py", "data.py", "proxies.py", "head.py", "controls.py",
-    "groups.py", "proof.py",
+    "groups.py", "proof.py", "proof_teacher.py",
 )  # fmt: skip
 """What a fit depends on beside config and examples; its source is part of the address."""
 EVERY = 3
@@ -161,7 +164,11 @@ def _fit(found: Grounds, seed: int, left_out: str, progress: Progress, begun: Pa
     network, head = untrained(config, examples[0])
     network.mask(*masks(examples[0], left_out))
     labels = [labels_by_step(world) for world in found.trained]
-    data = SequenceData(examples, horizons, config.pretrain, until_ns(config), seed, labels=labels)
+    teacher = None
+    if config.teachers.boosted:
+        shown = [i for i in range(len(examples[0].scalar_names)) if i not in masks(examples[0], left_out)[0]]
+        teacher = taught(found.trained, shown, config.pretrain, config.teachers.boosting, seed)
+    data = SequenceData(examples, horizons, config.pretrain, until_ns(config), seed, labels=labels, teacher=teacher)
     said = pretrain(network, data, config.pretrain, len(horizons), seed, progress, checkpoint=begun)
     rows = [at_rows(network, world, world.usable) for world in found.trained]
     scores, scalars, truth = (np.concatenate(part) for part in zip(*rows, strict=True))
@@ -180,10 +187,14 @@ def answers(network: SqueezeNetwork, head: Head, worlds: list[World], rows: list
 
 def masks(examples: Examples, left_out: str) -> tuple[list[int], list[int]]:
     """Positions of the scalars and of the channels that are left out."""
-    if left_out == ALL_MAPS:
-        return map_scalars(examples.scalar_names), list(range(len(examples.channel_names)))
-    channels = [i for i, name in enumerate(examples.channel_names) if groups.channel_group(name) == left_out]
-    return groups.of(examples.scalar_names, {left_out}), channels
+    scalars, channels = groups.of(examples.scalar_names, {left_out}), range(len(examples.channel_names))
+    if left_out in (ALL_MAPS, BUT_BOOK):
+        scalars = map_scalars(examples.scalar_names)
+    if left_out == BUT_BOOK:
+        scalars = [i for i in scalars if groups.scalar_group(examples.scalar_names[i]) != groups.ORDER_BOOK]
+    kinds = [groups.channel_group(name) for name in examples.channel_names]
+    everything = {ALL_MAPS: set(kinds), BUT_BOOK: set(kinds) - {groups.ORDER_BOOK}}
+    return scalars, [i for i in channels if kinds[i] in everything.get(left_out, {left_out})]
 
 
 def at_rows(network: SqueezeNetwork, world: World, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -246,7 +257,7 @@ def _seen(config: RunConfig, name: str, worlds: list[World], rows: list[np.ndarr
 def _address(found: Grounds, seed: int, left_out: str) -> str:
     """Of a fit: its config, what it was fitted to and judged on, and the code that fits."""
     config = found.config
-    parts = (config.spec, config.network, config.pretrain, config.head, seed, left_out)
+    parts = (config.spec, config.network, config.pretrain, config.teachers, config.head, seed, left_out)
     digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted"))
     for world in (*found.trained, *found.judged):
         digest.update(world.examples.digest.encode())

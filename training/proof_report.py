@@ -14,7 +14,7 @@ from training.evaluate import metrics
 from training.labels import episodes
 from training.proof import Grounds
 
-ORACLE, NETWORK, MASKED = "oracle", "network", "network without maps"
+ORACLE, NETWORK, MASKED, BOOK = "oracle", "network", "network without maps", "network with the order book alone"
 ONE_BATCH = "oracle, half of its paths"
 GOAL = 0.8
 """What share of the oracle's AP the network is to reach."""
@@ -125,15 +125,16 @@ def _figures(found: Grounds, p: np.ndarray, horizon: int) -> dict[str, float]:
 def said(watched: Horizon, *, is_null: bool) -> list[str]:
     """What the watched horizon shows, in sentences that hold whatever the numbers are."""
     network, masked = watched.of(NETWORK), watched.of(MASKED)
-    rivals = [score for score in watched.scores if score.model not in (ORACLE, ONE_BATCH, NETWORK, MASKED)]
+    rivals = [score for score in watched.scores if score.model not in (ORACLE, ONE_BATCH)]
     scalar = [score for score in rivals if not score.model.startswith("network")]
     best = max(scalar, key=lambda score: np.nan_to_num(score.figures["ap"]))
-    gain = masked.gain
+    gain, book = masked.gain, watched.of(BOOK).gain
     found = [
         f"AP {network.figures['ap']:.3f} of the network, {watched.of(ORACLE).figures['ap']:.3f} of the oracle:"
         f" {shown(watched.of_oracle, signed=False)} of it; the goal of {GOAL:g} is"
         f" {_reached(watched.of_oracle)}.",
         f"ap_gain_map, over the same network without any map: {shown(gain)}; {_of_gain(gain, is_null=is_null)}.",
+        f"Over the same network with the order book alone: {shown(book)}; {_of_gain(book, is_null=is_null)}.",
         f"The best scalar rival is {best.model}, AP {best.figures['ap']:.3f}: the network gains {shown(best.gain)}.",
     ]
     if watched.episodes < 50:

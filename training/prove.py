@@ -14,8 +14,8 @@ from training.environment import commit
 from training.evaluate import metrics
 from training.examples import Progress, silent
 from training.network import StepModel, parameters
-from training.proof import ALL_MAPS, CHANNELS, Fit, Grounds, answers, fit, grounds, rival
-from training.proof_report import MASKED, NETWORK, ONE_BATCH, ORACLE, Ground, Probabilities, Report, judge, write
+from training.proof import ALL_MAPS, BUT_BOOK, CHANNELS, Fit, Grounds, answers, fit, grounds, rival
+from training.proof_report import BOOK, MASKED, NETWORK, ONE_BATCH, ORACLE, Ground, Probabilities, Report, judge, write
 from training.worlds import PATHS, Source, Zones, until_ns, worlds_of
 
 RIVALS = ("climatology", "volatility", "extremes", "hawkes", "boosting", "boosting_map", "rule")
@@ -51,7 +51,8 @@ def compared(
     """The oracle, the networks and everything they are compared with."""
     seeds = worlds_of(found.config).networks
     made: Probabilities = {ORACLE: [found.oracle], NETWORK: [each.probabilities for each in networks]}
-    made[MASKED] = [fit(found, out, seed, ALL_MAPS, progress).probabilities for seed in seeds]
+    for name, left_out in ((MASKED, ALL_MAPS), (BOOK, BUT_BOOK)):
+        made[name] = [fit(found, out, seed, left_out, progress).probabilities for seed in seeds]
     for name in RIVALS:
         made[name] = [rival(found, name)]
         progress("rivals", RIVALS.index(name) + 1, len(RIVALS))

@@ -17,7 +17,7 @@ from squeeze.market.events import DAY_NS
 from squeeze.market.lake import Lake
 from squeeze.registry import SEALED
 from training import runs, spool, track
-from training.config import utc
+from training.config import flatten, utc
 from training.environment import Readings, commit, device, environment
 from training.figures import heatmap_figure, precision_recall_figure, reliability_figure, save
 from training.maps import heat_window, write_maps
@@ -94,7 +94,7 @@ def _tags(run: runs.Run, found: Mapping[str, Any], test: bool) -> dict[str, str]
 
 
 def _params(trained: Trained, run: runs.Run) -> dict[str, str]:
-    settings = track.flatten(msgspec.to_builtins(run.config))
+    settings = flatten(msgspec.to_builtins(run.config))
     size = {"parameters": parameters(trained.network), "weights_digest": run.weights_digest}
     return {name: str(value) for name, value in (settings | {"commit": commit()} | size).items()}
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from squeeze.arrays import SIDES
 from squeeze.errors import ConfigError, DataError
 from squeeze.files import whole
-from training.config import RunConfig
+from training.config import RunConfig, flatten
 from training.network import Head, SqueezeNetwork, StepModel
 from training.splits import Block
 from training.walk import BlockResult, Prepared, Trained, weights_digest
@@ -112,16 +112,21 @@ def _masked(names: tuple[str, ...], kept: Tensor) -> tuple[str, ...]:
     return tuple(name for name, holds in zip(names, (kept > 0).tolist(), strict=True) if not holds)
 
 
-def load(folder: Path) -> Run:
-    """A run that `save` wrote; `DataError` when there is none."""
+def load(folder: Path, config: RunConfig | None = None) -> Run:
+    """A run that `save` wrote; `DataError` when there is none, `ConfigError` where it was not made with `config`."""
     try:
-        return msgspec.json.decode((folder / "run.json").read_bytes(), type=Run)
+        run = msgspec.json.decode((folder / "run.json").read_bytes(), type=Run)
     except OSError:
         raise DataError(f"{folder}: no finished training here; run `squeeze train` first") from None
     except msgspec.ValidationError as error:
         raise ConfigError(f"{folder}/run.json: written by another release: {error}") from None
     except msgspec.DecodeError as error:
         raise DataError(f"{folder}/run.json: cannot be read: {error}") from None
+    if config is not None and run.config != config:
+        asked, kept = (flatten(msgspec.to_builtins(each)) for each in (config, run.config))
+        keys = sorted(key for key in asked.keys() | kept.keys() if asked.get(key) != kept.get(key))
+        raise ConfigError(f"{folder}: was trained with another {', '.join(keys[:5])}; train again, or say the same")
+    return run
 
 
 def load_step(run: Run, folder: Path, block: int) -> StepModel:

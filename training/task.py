@@ -49,8 +49,11 @@ class ProxyTask(lightning.LightningModule):
         self.seconds = 0.0
         self._began = 0.0
 
-    def loss(self, batch: Batch) -> Tensor:
-        """Of one batch; the state is carried from the batch before unless the lanes are fresh."""
+    def loss(self, batch: Batch, *, taught: bool = True) -> Tensor:
+        """Of one batch; the state is carried from the batch before unless the lanes are fresh.
+
+        Not `taught`, it is the truth's alone: what trainings with and without a teacher are compared and stopped by.
+        """
         state = None if batch.fresh else self.state
         scores, state = self.run_network(batch.own, batch.other, batch.scalars, state)
         self.state = state.detach()
@@ -58,7 +61,7 @@ class ProxyTask(lightning.LightningModule):
         each = self._each(scores, batch.exceeds, batch.graded)
         if batch.truth is not None:
             each = each + self._of_truth(scores, batch.truth) * batch.labelled
-        if batch.teacher is not None:
+        if taught and batch.teacher is not None:
             each = torch.lerp(each, self._soft(scores, batch), self.spec.teacher_weight * batch.taught)
         return (each * batch.mask).sum() / batch.mask.sum().clamp(min=1.0)
 
@@ -109,7 +112,7 @@ class ProxyTask(lightning.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         # Batches of the tail weigh as many frames as they hold.
         frames = max(1, int(batch.mask.sum()))
-        self.log("val_loss", self.loss(batch), on_epoch=True, batch_size=frames, sync_dist=True)
+        self.log("val_loss", self.loss(batch, taught=False), on_epoch=True, batch_size=frames, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(self.parameters(), self.spec.learning_rate, weight_decay=self.spec.weight_decay)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import mlflow
 import numpy as np
@@ -140,21 +140,6 @@ def checked(metrics: Mapping[str, float | None]) -> dict[str, float]:
     if unknown := set(metrics) - set(METRICS):
         raise KeyError(f"metric keys are fixed; not among them: {sorted(unknown)}")
     return {name: float(value) for name, value in metrics.items() if value is not None and math.isfinite(value)}
-
-
-def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings with dotted keys.
-
-    >>> flatten({"a": {"b": 1}, "c": [2, 3]})
-    {'a.b': 1, 'c': [2, 3]}
-    """
-    if not isinstance(value, dict):
-        return {prefix: value}
-    return {
-        k: v
-        for name, part in value.items()
-        for k, v in flatten(part, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
 
 
 def send(folder: Path) -> None:

@@ -7,6 +7,8 @@ No label is seen and no block is scored, so a search costs no look. A study goes
 several processes may work on one study.
 """
 
+import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -88,7 +90,8 @@ def study(config: RunConfig, storage: str, name: str | None = None) -> optuna.St
         study_name=name or config.task,
         load_if_exists=True,
         direction="minimize",
-        sampler=optuna.samplers.TPESampler(seed=config.seed),
+        # Of the process too: one that goes on, or works beside another, must not draw the same again.
+        sampler=optuna.samplers.TPESampler(seed=hash((config.seed, time.time_ns(), os.getpid())) % 2**32),
         pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
     )
 
@@ -136,6 +139,8 @@ def _trial(
     said: dict[str, Any] = {}
     try:
         _, said = pretrained(prepared, progress, on_epoch=_pruner(trial))
+    except ConfigError as error:  # over the budget of parameters: no reason to end the search
+        raise optuna.TrialPruned(str(error)) from None
     finally:
         _track(trial, config, chosen, said)
     return float(said["val_loss"])

@@ -28,7 +28,9 @@ def _explain(args: Arguments) -> None:
     folder = pipeline.run_folder(args.out, config)
     sides = [SIDES.index(args.side)] if args.side else range(len(SIDES))
     with progress_bars() as progress:
-        explained = explain(runs.load(folder), folder, Lake(args.lake), args.out / "examples", at_ns, sides, progress)
+        explained = explain(
+            runs.load(folder, config), folder, Lake(args.lake), args.out / "examples", at_ns, sides, progress
+        )
     rows, notes = [], []
     for found in explained:
         time = utc(found.close_ns).replace(":", "").removesuffix("Z")

@@ -87,7 +87,7 @@ def _evaluate(args: Arguments) -> None:
     if args.report and args.report.suffix not in (".md", ".json"):
         raise ConfigError(f"--report: a file that ends in .md or .json, got {args.report}")
     folder = pipeline.run_folder(args.out, config)
-    run = runs.load(folder)
+    run = runs.load(folder, config)
     with progress_bars() as progress:
         found = assess_kept(run, folder, Lake(args.lake), args.out, test=args.test, progress=progress)
     if args.test:
@@ -125,7 +125,7 @@ def _export(args: Arguments) -> None:
 
     config = load_config(args.config, tuple(args.set))
     folder = pipeline.run_folder(args.out, config)
-    run = runs.load(folder)
+    run = runs.load(folder, config)
     if not -len(run.blocks) <= args.block < len(run.blocks):
         raise ConfigError(f"--block: the run has blocks 0 to {len(run.blocks) - 1}, got {args.block}")
     scores = {f"validation_{k}": v for k, v in side_metrics(stored_pool(run, folder, test=False).figures()).items()}
