@@ -18,9 +18,10 @@ real: .venv/ready
 bench: .venv/ready .venv/bench
 	$(BIN)/python -m tests.benchmarks.bench --json out/bench.json $(addprefix --model ,$(wildcard out/demo/model.onnx))
 
-long: .venv/ready # the laws that take minutes: a million spoilt frames a venue, memory over 100,000 steps
+long: .venv/ready # the laws that take minutes, of which `make test` has a short version: more frames, steps, states
 	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest -q -s tests/test_fuzz_frames.py -k spoilt
 	MANY_STEPS=100000 $(BIN)/python -m pytest -q tests/test_heatmap_laws.py tests/test_zone_tracking.py -k many_steps
+	PARITY_STATES=10000 $(BIN)/python -m pytest -q tests/test_cores.py -k exported_graph
 
 check: .venv/ready
 	$(BIN)/ruff check .

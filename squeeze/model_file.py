@@ -36,6 +36,8 @@ class ModelCard(Strict, frozen=True, kw_only=True):
     """The channels of a frame, in order."""
     masked_channels: tuple[str, ...]
     """Channels the network does not see: never known, or never other than one value, where it was trained."""
+    required_channels: tuple[str, ...] = ()
+    """Channels of the atlas that were hardly ever missing in training; without one of them the model abstains."""
     hidden: int
     """Width of the carried state, per side, whatever the temporal core makes of it."""
     degraded: int

@@ -57,6 +57,7 @@ class Predictor:
         self._session = session
         self._closed_ns = 0
         self._state = np.zeros((len(SIDES), card.hidden), np.float32)
+        self._required = [card.channel_names.index(name) for name in card.required_channels]
 
     @property
     def spec(self) -> Spec:
@@ -73,6 +74,8 @@ class Predictor:
         reasons = flag_names(frame.unhealthy)
         poorer = Degraded(frame.degraded & ~self.card.degraded)
         reasons += tuple(f"not trained with {name}" for name in flag_names(poorer))
+        if self._required:
+            reasons += tuple(f"not recorded: {name}" for name in self._missing(frame))
         if frame.unhealthy & BLIND:
             return Abstain(frame.symbol, frame.close_ns, reasons)
         inputs = {"channels": frame.channels, "scalars": frame.scalars, "state": self._state}
@@ -83,6 +86,11 @@ class Predictor:
         if reasons:
             return Abstain(frame.symbol, frame.close_ns, reasons)
         return Prediction(frame.symbol, frame.close_ns, probabilities, flag_names(frame.degraded))
+
+    def _missing(self, frame: Frame) -> list[str]:
+        """Required channels of which this frame shows nothing, on neither side."""
+        known = np.isfinite(frame.channels[:, self._required]).any(axis=(0, 2))
+        return [name for name, is_known in zip(self.card.required_channels, known, strict=True) if not is_known]
 
     def snapshot(self) -> tuple[int, bytes]:
         """The last close and the carried state."""

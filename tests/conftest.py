@@ -32,9 +32,12 @@ def small(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def few_trees():
-    """Boosted baselines of ten trees, for tests that need a baseline and say nothing about how good it is."""
-    from training import baselines
+def light():
+    """Boosted baselines of ten trees, and pictures of the map from a day and no more than it: what whole runs wait for.
+
+    For tests that say nothing of how good a baseline is or of what a picture shows.
+    """
+    from training import baselines, maps
 
     def few(make):
         return lambda: make().set_params(max_iter=10)
@@ -43,6 +46,7 @@ def few_trees():
     with pytest.MonkeyPatch.context() as patched:
         for name, baseline in boosted.items():
             patched.setitem(baselines.BASELINES, name, baseline)
+        patched.setattr(maps, "STEPS", 300)
         yield
 
 

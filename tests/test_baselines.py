@@ -21,7 +21,7 @@ def block(finished):
 
 
 @pytest.fixture(scope="module")
-def predicted(finished, small, block, few_trees):
+def predicted(finished, small, block, light):
     """Every baseline's probabilities on the last block, with the lake."""
     return {n: baselines.predict(finished.prepared, block.block, n, small.lake) for n in baselines.BASELINES}
 

@@ -54,7 +54,7 @@ def squeeze(capsys):
 
 
 @pytest.fixture(scope="module")
-def chain(small, few_trees, tmp_path_factory):
+def chain(small, light, tmp_path_factory):
     """import → build → train → export in one folder, through `main`."""
     folder = tmp_path_factory.mktemp("chain")
     shutil.copy(small.config_path, folder / "small.yaml")

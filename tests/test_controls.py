@@ -300,6 +300,21 @@ def test_the_table_and_the_file_hold_every_control(report, tmp_path):
     assert " ± " in control_runs.table(report)[0]["AP"]
 
 
+def test_the_gain_of_the_map_is_tracked_with_runs_of_the_same_data_and_rows_alone(report, tmp_path):
+    path = control_runs.kept_at(tmp_path, "small")
+    assert control_runs.gain_metrics(path, "data", "validation") == {}
+    control_runs.write(report, path)
+    found = control_runs.gain_metrics(path, report.data_digest, "validation")
+    for side, gain in report.ap_gain_map().items():
+        wanted = {"": gain.observed, "_low": gain.low, "_high": gain.high}
+        assert {part: found.get(f"{side}_ap_gain_map{part}") for part in wanted} == {
+            part: value if np.isfinite(value) else None for part, value in wanted.items()
+        }
+    assert found
+    assert control_runs.gain_metrics(path, "other data", "validation") == {}
+    assert control_runs.gain_metrics(path, report.data_digest, "test") == {}
+
+
 def test_a_control_that_does_not_exist_is_named():
     with pytest.raises(ConfigError, match=r"no control is called turned; there are masked, "):
         control_runs.named(["masked", "turned"])

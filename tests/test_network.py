@@ -126,14 +126,14 @@ def test_hazards_multiply_up():
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-@pytest.mark.parametrize("core", ["gru", "tcn", "window"])
-def test_every_shipped_model_keeps_within_fifty_thousand_parameters(path, core):
+@pytest.mark.parametrize("core", ["its own", "gru", "tcn", "window"])
+def test_every_shipped_model_and_every_core_by_default_keep_within_fifty_thousand_parameters(path, core):
     config = load_config(path)
+    spec = config.network if core == "its own" else NetworkSpec(core=core)
     scores = len(config.spec.label.horizons_minutes) * config.pretrain.scores_per_horizon
     state = MarketState(config.spec)
     network = SqueezeNetwork(
-        msgspec.structs.replace(config.network, core=core), config.spec.map, config.spec.frame.price_bins,
-        len(state.scalar_names), scores, len(state.channel_names),
+        spec, config.spec.map, config.spec.frame.price_bins, len(state.scalar_names), scores, len(state.channel_names),
     )  # fmt: skip
     head = Head(scores, [0] * len(config.head.scalars), len(config.spec.label.horizons_minutes), 5.0)
     assert parameters(network) + head.weights.numel() + head.intercepts.numel() <= 50_000

@@ -22,8 +22,8 @@ from squeeze.state import MarketState
 from training.bootstrap import Gain
 from training.config import load_config
 from training.controls import map_scalars
-from training.proof import ALL_MAPS, BUT_BOOK, Fit, answers, fit, grounds, masks, rival
-from training.proof_report import BOOK, MASKED, NETWORK, ORACLE, Horizon, Report, Score, judge, page, said, write
+from training.proof import ALL_MAPS, Fit, answers, fit, grounds, masks, rival
+from training.proof_report import MASKED, NETWORK, ORACLE, Horizon, Report, Score, judge, page, said, write
 from training.prove import RIVALS, chosen, write_model
 from training.worlds import PATHS, Source
 
@@ -120,7 +120,6 @@ def test_a_group_left_out_takes_its_channels_and_scalars_alone():
     examples = SimpleNamespace(channel_names=channels, scalar_names=scalars)
     assert masks(examples, "order book") == ([1], [1])
     assert masks(examples, ALL_MAPS) == ([0, 1], [0, 1, 2])
-    assert masks(examples, BUT_BOOK) == ([0], [0, 2])
     assert masks(examples, "") == ([], [])
 
 
@@ -155,7 +154,7 @@ def reversed_head(head):
 
 def test_the_exported_model_says_live_what_was_judged(proof, tmp_path):
     config, out, found, made = proof
-    rivals = {MASKED: [found.oracle], BOOK: [found.oracle], "climatology": [rival(found, "climatology")]}
+    rivals = {MASKED: [found.oracle], "climatology": [rival(found, "climatology")]}
     judged = judge(found, {ORACLE: [found.oracle], NETWORK: [made.probabilities], **rivals})
     write_model(found, made, judged, tmp_path / "model.onnx")
     predictor = load(tmp_path / "model.onnx")
@@ -175,7 +174,7 @@ def test_the_exported_model_says_live_what_was_judged(proof, tmp_path):
 def test_a_network_that_is_the_oracle_has_all_of_its_ap_and_gains_nothing_over_itself(proof):
     found = proof[2]
     flat = np.broadcast_to(found.base_rates, found.truth.shape)
-    rivals = {MASKED: [found.oracle], BOOK: [found.oracle], "climatology": [flat]}
+    rivals = {MASKED: [found.oracle], "climatology": [flat]}
     ground = judge(found, {ORACLE: [found.oracle], NETWORK: [found.oracle, found.oracle], **rivals})
     watched = ground.watched
     assert watched.of_oracle == Gain(1.0, 1.0, 1.0)
@@ -189,7 +188,7 @@ def test_a_network_that_is_the_oracle_has_all_of_its_ap_and_gains_nothing_over_i
 def horizon_of(share, gain, episodes=80):
     scores = [
         Score(name, 1, {"ap": ap}, {}, gain)
-        for name, ap in ((ORACLE, 0.6), (NETWORK, 0.5), (MASKED, 0.4), (BOOK, 0.4), ("boosting", 0.3), ("rule", 0.1))
+        for name, ap in ((ORACLE, 0.6), (NETWORK, 0.5), (MASKED, 0.4), ("boosting", 0.3), ("rule", 0.1))
     ]
     return Horizon(60, 1000, episodes, 0.05, tuple(scores), share)
 
@@ -219,8 +218,7 @@ def test_the_report_says_whether_the_goal_was_reached(share, words):
 def test_the_report_says_what_the_maps_gain(gain, is_null, words):
     found = said(horizon_of(Gain(0.8, 0.7, 0.9), gain), is_null=is_null)
     assert words in found[1]
-    assert words in found[2]
-    assert "boosting, AP 0.300" in found[3]
+    assert "boosting, AP 0.300" in found[2]
 
 
 def test_few_events_are_inconclusive_whatever_their_interval():
@@ -230,7 +228,7 @@ def test_few_events_are_inconclusive_whatever_their_interval():
 def test_the_page_has_every_model_and_the_json_reads_back(proof, tmp_path):
     found = proof[2]
     flat = np.broadcast_to(found.base_rates, found.truth.shape)
-    made = {ORACLE: [found.oracle], NETWORK: [flat], MASKED: [flat], BOOK: [flat], "climatology": [flat]}
+    made = {ORACLE: [found.oracle], NETWORK: [flat], MASKED: [flat], "climatology": [flat]}
     report = Report("squeeze prove x", "abc", 7, PATHS, (judge(found, made),))
     markdown = page(report)
     assert all(markdown.count(f"| {name} |") == 2 for name in made)

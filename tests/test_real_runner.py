@@ -69,7 +69,7 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture
-def task(small, few_trees, out, tmp_path, monkeypatch):
+def task(small, light, out, tmp_path, monkeypatch):
     """The small run as a task with a mapping to import, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import torch
 
+import training
 from squeeze.arrays import SIDES
 from squeeze.errors import ConfigError
 from squeeze.files import whole
@@ -140,7 +141,7 @@ def _address(control: Control, prepared: Prepared) -> str:
     """What the outcome depends on: the control, the run, the frames, and the code that trains."""
     said = [control.name, msgspec.json.encode(prepared.config, order="sorted").decode(), torch.__version__]
     said += [prepared.digest, *(examples.digest for examples in prepared.series)]
-    code = [file.read_bytes() for file in sorted(Path(__file__).parent.glob("*.py"))]
+    code = [file.read_bytes() for file in sorted(Path(training.__file__).parent.rglob("*.py"))]
     return hashlib.sha256("\n".join(said).encode() + b"".join(code)).hexdigest()[:24]
 
 
@@ -200,6 +201,30 @@ def table(report: ControlReport) -> list[dict[str, object]]:
             "AUC": f"{row.auc:.3f}", "gain over it": said, "episodes": row.episodes, "verdict": row.verdict,
         })  # fmt: skip
     return lines
+
+
+def kept_at(out: Path, task: str) -> Path:
+    """Where `squeeze controls` keeps a task's report."""
+    return out / "controls" / f"{task}.json"
+
+
+def gain_metrics(path: Path, data_digest: str, scored: str) -> dict[str, float]:
+    """`ap_gain_map` with its interval by side, as the tracker names it, from a kept report of the same data and the
+    same kind of rows; nothing where there is none.
+    """
+    try:
+        kept = msgspec.json.decode(path.read_bytes())  # plain: a figure that does not exist is null there
+    except (OSError, msgspec.MsgspecError):
+        return {}
+    if (kept["data_digest"], kept["scored"]) != (data_digest, scored):
+        return {}
+    return {
+        f"{row['side']}_ap_gain_map{part}": row["gain"][name]
+        for row in kept["rows"]
+        if row["control"] == MASKED
+        for part, name in (("", "observed"), ("_low", "low"), ("_high", "high"))
+        if row["gain"][name] is not None
+    }
 
 
 def write(report: ControlReport, path: Path) -> None:

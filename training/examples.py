@@ -60,6 +60,10 @@ class Meta(msgspec.Struct, frozen=True):
     spec: dict[str, Any]
 
 
+HARDLY_MISSING = 0.99
+"""Share of healthy frames with a channel, from which on it is required."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
     """One market's frames, step by step, memory-mapped."""
@@ -107,6 +111,26 @@ def build(
     if not folder.exists():
         _fold(lake, spec, start_ns, until_ns, folder, data_digest, progress)
     return read(folder)
+
+
+def known_rows(examples: "Examples", names: Sequence[str], positions: np.ndarray) -> np.ndarray:
+    """(position, name): whether a step's frame shows anything of a channel, on either side."""
+    at = [examples.channel_names.index(name) for name in names]
+    parts = [examples.channels[some] for some in np.array_split(positions, max(1, len(positions) // 4096))]
+    return np.concatenate([np.isfinite(part[:, :, at]).any(axis=(1, 3)) for part in parts])
+
+
+def required_channels(examples: Examples, positions: np.ndarray, units: int, most: int = 20_000) -> tuple[str, ...]:
+    """Channels beyond the unit maps that nearly every healthy frame at these positions shows, evenly sampled.
+
+    What a model has hardly ever been without it must not be run without (law 3): it has not learned what that means.
+    """
+    names = examples.channel_names[units:]
+    healthy = positions[examples.unhealthy[positions] == 0]
+    if not names or not len(healthy):
+        return ()
+    share = known_rows(examples, names, healthy[:: -(-len(healthy) // most)]).mean(axis=0)
+    return tuple(name for name, known in zip(names, share, strict=True) if known >= HARDLY_MISSING)
 
 
 def alike(series: Sequence[Examples]) -> None:

@@ -34,10 +34,11 @@ def look(ledger: Path, run: Run, command: str, ap: dict[str, float], after: str 
 def _show(readme: Path, looks: list[dict[str, Any]]) -> None:
     if not readme.exists() or BEGIN not in (text := readme.read_text()) or END not in text:
         return
-    rows = ["| # | when | task | commit | weights | AP long | AP short |", "|---|---|---|---|---|---|---|"]
+    rows = ["| # | when | task | by | commit | weights | AP long | AP short |", "|---|---|---|---|---|---|---|---|"]
     for number, line in enumerate(looks, 1):
         ap = line["ap"]
-        cells = (number, line["when"], line["task"], line["commit"], line["weights"], ap.get("long"), ap.get("short"))
+        who = (line["command"], line["commit"], line["weights"])
+        cells = (number, line["when"], line["task"], *who, ap.get("long"), ap.get("short"))
         rows.append("| " + " | ".join(map(str, cells)) + " |")
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)

@@ -14,6 +14,7 @@ from squeeze.model_file import ModelCard
 from training import export, guards, record, runs
 from training.assess import NETWORK, Assessment, assess_trained
 from training.config import RunConfig, utc
+from training.control_runs import gain_metrics, kept_at
 from training.environment import commit, measured
 from training.examples import Progress, silent
 from training.walk import Prepared, Trained, prepare, walk
@@ -41,6 +42,7 @@ def train_and_track(config: RunConfig, lake: Lake, out: Path, progress: Progress
     record.track_run(
         prepared, trained, run, found.figures()[NETWORK], found.rival_figures(), {}, None, test=False, lake=lake,
         pools=found.baselines(), report=found.told(), pictures=found.drawn, system=readings,
+        controls=gain_metrics(kept_at(out, config.task), run.data_digest, "validation"),
     )  # fmt: skip
     return found
 
@@ -61,6 +63,7 @@ def card_of(run: runs.Run, folder: Path, block: int, scores: Mapping[str, float]
         masked_scalars=run.masked_scalars,
         channel_names=run.channel_names,
         masked_channels=run.masked_channels,
+        required_channels=run.required_channels,
         hidden=run.state_width,
         degraded=record.degraded,
         base_rates=runs.base_rates(record),

@@ -24,7 +24,7 @@ from torch import nn
 
 import training
 from squeeze.files import whole
-from squeeze.market.events import DAY_NS
+from squeeze.market.events import DAY_NS, MINUTE_NS
 from training import groups
 from training.baselines import BASELINES
 from training.config import RunConfig
@@ -41,8 +41,6 @@ from training.worlds import Oracle, Source, World, Zones, until_ns, worlds_of
 
 ALL_MAPS = "maps"
 """Left out, this is every channel and every scalar that is read off a map (`controls.map_scalars`)."""
-BUT_BOOK = "maps but the order book"
-"""The same, but for the book: its depth tells how wild the market is, which counts where zones do not matter too."""
 CHANNELS = (groups.MAP, groups.ORDER_BOOK, groups.VOLUME_PROFILE, groups.OPEN_INTEREST, groups.FUNDING)
 """The five kinds of heatmap, each of which the ablation leaves out by itself."""
 FIT_CODE = (
@@ -56,7 +54,9 @@ EVERY = 3
 
 @dataclass(frozen=True, eq=False)
 class Grounds:
-    """The worlds of one kind: those that are fitted to, those that are judged on, and the oracles of the latter."""
+    """The worlds of one kind: those that are fitted to, those that are judged on, and the oracles of the latter, which
+    are asked only where zones matter.
+    """
 
     config: RunConfig
     zones: Zones
@@ -66,9 +66,9 @@ class Grounds:
 
     @cached_property
     def at(self) -> list[np.ndarray]:
-        """Per judged world, the rows at the oracle's hours that have a healthy frame."""
-        pairs = zip(self.judged, self.oracles, strict=True)
-        return [np.flatnonzero(np.isin(w.rows.ts_ns, o.ts_ns) & (w.positions >= 0)) for w, o in pairs]
+        """Per judged world, the rows at the oracle's times that have a healthy frame."""
+        every_ns = worlds_of(self.config).oracle_every_minutes * MINUTE_NS
+        return [np.flatnonzero((w.rows.ts_ns % every_ns == 0) & (w.positions >= 0)) for w in self.judged]
 
     @cached_property
     def truth(self) -> np.ndarray:
@@ -105,7 +105,7 @@ class Grounds:
 def grounds(
     config: RunConfig, zones: Zones, out: Path, progress: Progress = silent, *, choosing: bool = False
 ) -> Grounds:
-    """Simulate, record, fold and ask the oracle, as far as that was not done before.
+    """Simulate, record, fold and, where zones matter, ask the oracle, as far as that was not done before.
 
     `choosing` judges on the seeds that choices are made on, in place of the tested ones.
     """
@@ -116,7 +116,7 @@ def grounds(
         zones,
         [Source(config, zones, seed, out).world(progress) for seed in worlds.trained_on],
         [source.world(progress) for source in judged],
-        [source.oracle(progress) for source in judged],
+        [source.oracle(progress) for source in judged] if zones == "matter" else [],
     )
 
 
@@ -187,14 +187,10 @@ def answers(network: SqueezeNetwork, head: Head, worlds: list[World], rows: list
 
 def masks(examples: Examples, left_out: str) -> tuple[list[int], list[int]]:
     """Positions of the scalars and of the channels that are left out."""
-    scalars, channels = groups.of(examples.scalar_names, {left_out}), range(len(examples.channel_names))
-    if left_out in (ALL_MAPS, BUT_BOOK):
-        scalars = map_scalars(examples.scalar_names)
-    if left_out == BUT_BOOK:
-        scalars = [i for i in scalars if groups.scalar_group(examples.scalar_names[i]) != groups.ORDER_BOOK]
-    kinds = [groups.channel_group(name) for name in examples.channel_names]
-    everything = {ALL_MAPS: set(kinds), BUT_BOOK: set(kinds) - {groups.ORDER_BOOK}}
-    return scalars, [i for i in channels if kinds[i] in everything.get(left_out, {left_out})]
+    if left_out == ALL_MAPS:
+        return map_scalars(examples.scalar_names), list(range(len(examples.channel_names)))
+    channels = [i for i, name in enumerate(examples.channel_names) if groups.channel_group(name) == left_out]
+    return groups.of(examples.scalar_names, {left_out}), channels
 
 
 def at_rows(network: SqueezeNetwork, world: World, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

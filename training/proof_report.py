@@ -14,7 +14,7 @@ from training.evaluate import metrics
 from training.labels import episodes
 from training.proof import Grounds
 
-ORACLE, NETWORK, MASKED, BOOK = "oracle", "network", "network without maps", "network with the order book alone"
+ORACLE, NETWORK, MASKED = "oracle", "network", "network without maps"
 ONE_BATCH = "oracle, half of its paths"
 GOAL = 0.8
 """What share of the oracle's AP the network is to reach."""
@@ -44,8 +44,8 @@ class Horizon(msgspec.Struct, frozen=True):
     episodes: int
     base_rate: float
     scores: tuple[Score, ...]
-    of_oracle: Gain
-    """The network's AP over the oracle's."""
+    of_oracle: Gain | None
+    """The network's AP over the oracle's; null where no oracle was asked."""
 
     def of(self, model: str) -> Score:
         """One model's."""
@@ -93,7 +93,7 @@ def _horizon(found: Grounds, made: Probabilities, horizon: int) -> Horizon:
     draws = draw_runs(np.repeat(found.ts_ns // DAY_NS, len(SIDES)))
     ap = {name: _ap(truth, seeds, horizon, draws) for name, seeds in made.items()}
     with np.errstate(invalid="ignore", divide="ignore"):
-        of_oracle = interval(ap[NETWORK] / ap[ORACLE])
+        of_oracle = interval(ap[NETWORK] / ap[ORACLE]) if ORACLE in ap else None
     scores = []
     for name, seeds in made.items():
         each = [_figures(found, p, horizon) for p in seeds]
@@ -128,15 +128,15 @@ def said(watched: Horizon, *, is_null: bool) -> list[str]:
     rivals = [score for score in watched.scores if score.model not in (ORACLE, ONE_BATCH)]
     scalar = [score for score in rivals if not score.model.startswith("network")]
     best = max(scalar, key=lambda score: np.nan_to_num(score.figures["ap"]))
-    gain, book = masked.gain, watched.of(BOOK).gain
+    gain = masked.gain
     found = [
-        f"AP {network.figures['ap']:.3f} of the network, {watched.of(ORACLE).figures['ap']:.3f} of the oracle:"
-        f" {shown(watched.of_oracle, signed=False)} of it; the goal of {GOAL:g} is"
-        f" {_reached(watched.of_oracle)}.",
         f"ap_gain_map, over the same network without any map: {shown(gain)}; {_of_gain(gain, is_null=is_null)}.",
-        f"Over the same network with the order book alone: {shown(book)}; {_of_gain(book, is_null=is_null)}.",
         f"The best scalar rival is {best.model}, AP {best.figures['ap']:.3f}: the network gains {shown(best.gain)}.",
     ]
+    if watched.of_oracle is not None:
+        share = f"{shown(watched.of_oracle, signed=False)} of it; the goal of {GOAL:g} is {_reached(watched.of_oracle)}"
+        oracle = watched.of(ORACLE).figures["ap"]
+        found.insert(0, f"AP {network.figures['ap']:.3f} of the network, {oracle:.3f} of the oracle: {share}.")
     if watched.episodes < 50:
         found.append(f"Inconclusive all the same: {watched.episodes} separate events are fewer than 50.")
     return found
@@ -207,9 +207,11 @@ NOTES = (
 
 
 def _table(horizon: Horizon) -> list[str]:
+    share = horizon.of_oracle
+    of_oracle = "" if share is None else f"; the network's AP is {shown(share, signed=False)} of the oracle's"
     lines = [
         f"**{horizon.minutes} minutes**: {horizon.rows:,} rows, {horizon.episodes} separate events, base rate"
-        f" {horizon.base_rate:.3f}; the network's AP is {shown(horizon.of_oracle, signed=False)} of the oracle's", "",
+        f" {horizon.base_rate:.3f}{of_oracle}", "",
         "| model | AP | long, short | AUC | Brier skill | slope | gain of the network in AP |",
         "|---|---|---|---|---|---|---|",
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """`squeeze prove`, from config to report and to the model that ships."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from training import export
 from training.config import RunConfig, utc
 from training.environment import commit
 from training.evaluate import metrics
-from training.examples import Progress, silent
+from training.examples import Progress, required_channels, silent
 from training.network import StepModel, parameters
-from training.proof import ALL_MAPS, BUT_BOOK, CHANNELS, Fit, Grounds, answers, fit, grounds, rival
-from training.proof_report import BOOK, MASKED, NETWORK, ONE_BATCH, ORACLE, Ground, Probabilities, Report, judge, write
+from training.proof import ALL_MAPS, CHANNELS, Fit, Grounds, answers, fit, grounds, rival
+from training.proof_report import MASKED, NETWORK, ONE_BATCH, ORACLE, Ground, Probabilities, Report, judge, write
 from training.worlds import PATHS, Source, Zones, until_ns, worlds_of
 
 RIVALS = ("climatology", "volatility", "extremes", "hawkes", "boosting", "boosting_map", "rule")
@@ -28,13 +29,14 @@ def prove(
     report: Path,
     command: str,
     *,
+    kinds: Sequence[Zones] = KINDS,
     model: Path | None = None,
     ablate: bool = False,
     progress: Progress = silent,
 ) -> tuple[Report, list[Path]]:
     """Everything of one config, in worlds of both kinds; what was written. With `model` the network is exported too."""
     judged, count = [], 0
-    for zones in KINDS:
+    for zones in kinds:
         found = grounds(config, zones, out, progress)
         networks = [fit(found, out, seed, progress=progress) for seed in worlds_of(config).networks]
         judged.append(judge(found, compared(found, networks, out, ablate=ablate, progress=progress)))
@@ -48,15 +50,15 @@ def prove(
 def compared(
     found: Grounds, networks: list[Fit], out: Path, *, ablate: bool = False, progress: Progress = silent
 ) -> Probabilities:
-    """The oracle, the networks and everything they are compared with."""
+    """The oracle, where it was asked, the networks and everything they are compared with."""
     seeds = worlds_of(found.config).networks
-    made: Probabilities = {ORACLE: [found.oracle], NETWORK: [each.probabilities for each in networks]}
-    for name, left_out in ((MASKED, ALL_MAPS), (BOOK, BUT_BOOK)):
-        made[name] = [fit(found, out, seed, left_out, progress).probabilities for seed in seeds]
+    made: Probabilities = {ORACLE: [found.oracle]} if found.oracles else {}
+    made[NETWORK] = [each.probabilities for each in networks]
+    made[MASKED] = [fit(found, out, seed, ALL_MAPS, progress).probabilities for seed in seeds]
     for name in RIVALS:
         made[name] = [rival(found, name)]
         progress("rivals", RIVALS.index(name) + 1, len(RIVALS))
-    if worlds_of(found.config).oracle_paths > PATHS:
+    if found.oracles and worlds_of(found.config).oracle_paths > PATHS:
         made[ONE_BATCH] = [found.first_batch]
     for group in CHANNELS if ablate else ():
         made[f"network without {group}"] = [fit(found, out, seeds[0], group, progress).probabilities]
@@ -101,6 +103,7 @@ def card_of(found: Grounds, made: Fit, judged: Ground) -> ModelCard:
         masked_scalars=tuple(name for name, gone in zip(examples.scalar_names, masked[0], strict=True) if gone),
         channel_names=examples.channel_names,
         masked_channels=tuple(name for name, gone in zip(examples.channel_names, masked[1], strict=True) if gone),
+        required_channels=required(found),
         hidden=network.state_width,
         degraded=int(np.bitwise_or.reduce([np.bitwise_or.reduce(each.degraded[each.seen]) for each in seen])),
         base_rates={side: tuple(found.base_rates[s].tolist()) for s, side in enumerate(SIDES)},
@@ -113,6 +116,13 @@ def card_of(found: Grounds, made: Fit, judged: Ground) -> ModelCard:
     )
 
 
+def required(found: Grounds) -> tuple[str, ...]:
+    """Channels that every training world had hardly ever missing; a frame without one is refused."""
+    units = len(found.config.spec.map.leverages)
+    each = [required_channels(world.examples, world.positions[world.usable], units) for world in found.trained]
+    return tuple(name for name in each[0] if all(name in other for other in each))
+
+
 def scores_of(found: Grounds, made: Fit, judged: Ground) -> dict[str, float]:
     """Figures at the watched horizon on unseen seeds, by side, and how they stand to the oracle and without maps."""
     at = found.config.spec.label.horizons_minutes.index(judged.watched.minutes)
@@ -121,6 +131,7 @@ def scores_of(found: Grounds, made: Fit, judged: Ground) -> dict[str, float]:
         truth, rates = found.truth[:, s, at], np.broadcast_to(found.base_rates[s, at], len(found.truth))
         own = metrics(found.ts_ns, truth, made.probabilities[:, s, at].astype(float), rates)
         scores |= {f"unseen_{side}_{name}": own[name] for name in ("ap", "auc", "brier_skill", "slope", "base_rate")}
-    scores["unseen_share_of_oracle_ap"] = judged.watched.of_oracle.observed
+    if judged.watched.of_oracle is not None:
+        scores["unseen_share_of_oracle_ap"] = judged.watched.of_oracle.observed
     scores["unseen_ap_gain_map"] = judged.watched.of(MASKED).gain.observed
     return {name: float(value) for name, value in scores.items() if np.isfinite(value)}

@@ -27,6 +27,7 @@ from squeeze.strict import utc_ns
 from training import ledger, pipeline, record, track
 from training.assess import alarms_of, assess_trained
 from training.config import RunConfig, day_ns, load_config
+from training.control_runs import gain_metrics, kept_at
 from training.examples import Progress
 from training.pools import Figures, pool, watched
 from training.walk import BlockResult, Trained
@@ -94,6 +95,7 @@ def _task(
     record.track_run(
         prepared, trained, run, figures, rivals | found.rival_figures(), extra, model, test=True, lake=lake,
         pools=found.baselines(), report=found.told(), pictures=found.drawn,
+        controls=gain_metrics(kept_at(out, config.task), run.data_digest, "test"),
     )  # fmt: skip
     with whole(scored.with_suffix(".md")) as part:
         part.write_text(found.report.to_markdown())

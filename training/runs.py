@@ -49,6 +49,7 @@ class Run(msgspec.Struct, frozen=True):
     masked_scalars: tuple[str, ...]
     channel_names: tuple[str, ...]
     masked_channels: tuple[str, ...]
+    required_channels: tuple[str, ...]
     scores: int
     """How many the network gives a head."""
     state_width: int
@@ -86,6 +87,7 @@ def save(prepared: Prepared, trained: Trained, folder: Path, beside: Mapping[str
         _masked(own.scalar_names, network.scalars.kept),
         own.channel_names,
         _masked(own.channel_names, network.kept_channels),
+        trained.required_channels,
         network.scores.out_features,
         network.state_width,
         int(np.bitwise_or.reduce(own.degraded[own.seen])),

@@ -16,7 +16,8 @@ from torch import nn
 
 from squeeze.errors import DataError
 from squeeze.market.events import MINUTE_NS
-from training.examples import Progress, silent
+from training.config import day_ns
+from training.examples import Progress, known_rows, required_channels, silent
 from training.head import fit_head
 from training.labels import Rows
 from training.network import Head, SqueezeNetwork
@@ -63,10 +64,12 @@ class Trained:
     blocks: list[BlockResult]
     teachers: dict[str, Walked] = field(default_factory=dict)
     """Each pre-trained family by itself, and `teacher`, their mean: compared with the student, never exported."""
+    required_channels: tuple[str, ...] = ()
+    """Without one of these the model abstains."""
 
 
-def fit_block(prepared: Prepared, scores: np.ndarray, block: Block) -> BlockResult:
-    """Refit the head on what the block may know, and predict its rows."""
+def fit_block(prepared: Prepared, scores: np.ndarray, block: Block, required: tuple[str, ...] = ()) -> BlockResult:
+    """Refit the head on what the block may know, and predict its rows; those that lack a `required` channel abstain."""
     config, own = prepared.config, prepared.own
     picked = [own.scalar_names.index(n) for n in config.head.scalars]
     ts = prepared.rows.ts_ns
@@ -84,6 +87,8 @@ def fit_block(prepared: Prepared, scores: np.ndarray, block: Block) -> BlockResu
     degraded = int(np.bitwise_or.reduce(own.degraded[own.seen & (own.closes_ns <= block.train_until_ns)]))
     poorer = (own.degraded[prepared.positions[test]] & ~degraded) != 0
     seen = (prepared.positions[test] >= 0) & ~poorer
+    if required:
+        seen &= known_rows(own, required, prepared.positions[test]).all(axis=1)
     for taken, count in whole_chunks(np.flatnonzero(seen), 1024):
         at = prepared.positions[test][taken]
         p = head(torch.from_numpy(scores[at]), torch.from_numpy(own.scalars[at]))
@@ -97,19 +102,30 @@ def walk(prepared: Prepared, progress: Progress = silent, checkpoints: Path | No
     members = families(prepared, progress, checkpoints)
     network, said = student(prepared, members, progress, checkpoints)
     scores = scores_over(network, prepared.own)
-    taught = {member.name: walk_blocks(prepared, member.scores[0]) for member in members}
-    walked = walk_blocks(prepared, scores, progress)
+    required = needed(prepared, network)
+    taught = {member.name: walk_blocks(prepared, member.scores[0], required) for member in members}
+    walked = walk_blocks(prepared, scores, required, progress)
     said |= {"teachers": {member.name: member.said for member in members}}
-    return Trained(network, said, scores, walked.validation, walked.blocks, taught)
+    return Trained(network, said, scores, walked.validation, walked.blocks, taught, required)
 
 
-def walk_blocks(prepared: Prepared, scores: np.ndarray, progress: Progress = silent) -> Walked:
+def needed(prepared: Prepared, network: SqueezeNetwork) -> tuple[str, ...]:
+    """Channels that the network sees and pre-training hardly ever lacked."""
+    own, until_ns = prepared.own, day_ns(prepared.config.pretrain.until) or 0
+    found = required_channels(own, np.flatnonzero(own.closes_ns <= until_ns), len(prepared.config.spec.map.leverages))
+    kept = dict(zip(own.channel_names, (network.kept_channels > 0).tolist(), strict=True))
+    return tuple(name for name in found if kept[name])
+
+
+def walk_blocks(
+    prepared: Prepared, scores: np.ndarray, required: tuple[str, ...] = (), progress: Progress = silent
+) -> Walked:
     """A head for every validation and test block on the scores (step, side, score) of the task's own series."""
     tests = test_blocks(prepared)
     todo = [*validation_blocks(prepared, tests[0]), *tests]
     found = []
     for block in todo:
-        found.append(fit_block(prepared, scores, block))
+        found.append(fit_block(prepared, scores, block, required))
         progress("fitting blocks", len(found), len(todo))
     first_test = len(todo) - len(tests)
     return Walked(found[:first_test], found[first_test:])

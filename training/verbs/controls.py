@@ -43,7 +43,7 @@ def _controls(args: Arguments) -> None:
             controls = control_runs.named(args.only or CONTROLS)
             looks = args.ledger if args.test else None
             report = control_runs.run_controls(config, lake, args.out, controls, args.seeds, progress, looks=looks)
-    path = args.out / "controls" / f"{config.task}{'-ablation' if args.ablate else ''}.json"
+    path = control_runs.kept_at(args.out, config.task + "-ablation" * args.ablate)
     control_runs.write(report, path)
     show(args, control_runs.table(report), f"{report.scored} rows, seeds {report.seeds}; kept in {path}")
 

@@ -14,6 +14,10 @@ def _prove_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/proof"), help="folder for worlds, oracles and fits")
     parser.add_argument("--report", type=Path, help="page and JSON to write (default: OUT/TASK.md and .json)")
     parser.add_argument("--model", type=Path, help="also export the network where zones matter into this file")
+    parser.add_argument(
+        "--zones", nargs="+", choices=("matter", "do_not_matter"), default=["matter", "do_not_matter"],
+        help="kinds of worlds (default: both)",
+    )  # fmt: skip
     parser.add_argument("--ablate", action="store_true", help="also leave out one kind of heatmap at a time")
 
 
@@ -23,9 +27,12 @@ def _prove(args: Arguments) -> None:
 
     config = load_config(args.config, tuple(args.set))
     out = args.report or args.out / f"{config.task}.md"
-    command = f"squeeze prove {args.config}{' --ablate' if args.ablate else ''}"
+    changed = "".join(f" --set {override}" for override in args.set)
+    command = f"squeeze prove {args.config}{changed}{' --ablate' if args.ablate else ''}"
     with progress_bars() as progress:
-        report, paths = prove(config, args.out, out, command, model=args.model, ablate=args.ablate, progress=progress)
+        report, paths = prove(
+            config, args.out, out, command, kinds=args.zones, model=args.model, ablate=args.ablate, progress=progress
+        )
     rows = [
         {"zones": ground.zones, "model": score.model, **score.figures, "gain": score.gain.observed}
         for ground in report.grounds
