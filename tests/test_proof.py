@@ -156,7 +156,7 @@ def test_the_exported_model_says_live_what_was_judged(proof, tmp_path):
     config, out, found, made = proof
     rivals = {MASKED: [found.oracle], "climatology": [rival(found, "climatology")]}
     judged = judge(found, {ORACLE: [found.oracle], NETWORK: [made.probabilities], **rivals})
-    write_model(found, made, judged, tmp_path / "model.onnx")
+    write_model(found, made, judged, tmp_path / "model.onnx", parity_steps=200)
     predictor = load(tmp_path / "model.onnx")
     assert predictor.card.licence == config.licence
     assert (predictor.card.masked_scalars, predictor.card.masked_channels) == ((), ())

@@ -16,7 +16,7 @@ from squeeze.files import whole
 from squeeze.market.events import DAY_NS
 from squeeze.market.lake import Lake
 from training import ledger, runs
-from training.bootstrap import Draws, Gain, draw_runs, interval, mean_figures, rankings_per_draw, verdict
+from training.bootstrap import ENOUGH_EPISODES, Draws, Gain, draw_runs, interval, mean_figures, rankings_per_draw, verdict
 from training.config import RunConfig
 from training.controls import CONTROLS, FULL, Control
 from training.environment import commit
@@ -177,7 +177,7 @@ def _base_rates(truth: np.ndarray, draws: Draws) -> np.ndarray:
 def _verdict(control: Control, gain: Gain, count: int) -> str:
     if control is FULL:
         return ""
-    if not control.labels:
+    if not control.labels or count < ENOUGH_EPISODES:
         return verdict(gain, count)
     if not np.isfinite([gain.observed, gain.low]).all():
         return "no figure to compare"

@@ -1,6 +1,5 @@
 """Figures of the proof on simulated worlds, beside the oracle, and what they say: JSON and a page."""
 
-import json
 from pathlib import Path
 
 import msgspec
@@ -169,7 +168,8 @@ def shown(gain: Gain, *, signed: bool = True) -> str:
 
 def write(report: Report, out: Path) -> list[Path]:
     """`out` with the endings `.json` and `.md`, each whole."""
-    texts = {".json": json.dumps(msgspec.to_builtins(report), indent=1) + "\n", ".md": page(report)}
+    found = msgspec.json.format(msgspec.json.encode(report), indent=1).decode()  # what does not exist is null
+    texts = {".json": found + "\n", ".md": page(report)}
     for ending, text in texts.items():
         with whole(out.with_suffix(ending)) as part:
             part.write_text(text)
@@ -200,9 +200,10 @@ NOTES = (
     "One venue of the simulator that publishes every liquidation, with stops and walls; each seed is a market of its"
     " own. Networks, heads and rivals are fitted to the training seeds' rows and asked about the oracle's hours of"
     " seeds they never saw; nothing was chosen on those. The oracle plays the market on from its true positions: nobody"
-    " who sees less can rank better, but its probabilities are shares of so many paths, which costs it a little. Both"
-    " sides are one ranking. ± is the standard deviation over seeds of the network; in brackets 95 %, from runs of"
-    " three days of a seed drawn anew, paired. The gain is the network's AP less this model's."
+    " who sees less can rank better, but its probabilities are shares of so many paths, which costs it a little, and"
+    " its slope more: a share of 0 is no certainty. Both sides are one ranking. ± is the standard deviation over seeds"
+    " of the network; in brackets 95 %, from runs of three days of a seed drawn anew, paired. The gain is the network's"
+    " AP less this model's."
 )
 
 
@@ -220,7 +221,8 @@ def _table(horizon: Horizon) -> list[str]:
         ap = f"{figures['ap']:.3f}" + (f" ± {deviations['ap']:.3f}" if deviations else "")
         sides = f"{figures['ap_long']:.3f}, {figures['ap_short']:.3f}"
         gain = "" if score.model == NETWORK else shown(score.gain)
-        rest = " | ".join(f"{figures[name]:.3f}" for name in ("auc", "brier_skill", "slope"))
+        told = [figures[name] for name in ("auc", "brier_skill", "slope")]
+        rest = " | ".join("" if np.isnan(value) else f"{value:.3f}" for value in told)
         lines.append(f"| {score.model} | {ap} | {sides} | {rest} | {gain} |")
     return [*lines, ""]
 

@@ -81,11 +81,11 @@ def chosen(found: Grounds, networks: list[Fit], out: Path, progress: Progress = 
     return min(networks, key=loss)
 
 
-def write_model(found: Grounds, made: Fit, judged: Ground, path: Path) -> None:
-    """Export a network with its card, once torch and ONNX Runtime agreed."""
+def write_model(found: Grounds, made: Fit, judged: Ground, path: Path, parity_steps: int = 10_000) -> None:
+    """Export a network with its card, once torch and ONNX Runtime agreed on so many random states."""
     model, card = StepModel(made.network, made.head).eval(), card_of(found, made, judged)
     file = export.to_onnx(model, card)
-    p, state = export.parity(model, file, card, 2000)
+    p, state = export.parity(model, file, card, parity_steps)
     if p > export.PROBABILITY_TOLERANCE or state > export.STATE_TOLERANCE:
         raise SqueezeError(f"the exported graph differs from torch by {p:.1e} in p and {state:.1e} in state")
     export.write(file, path)
