@@ -37,7 +37,8 @@ def light():
 
     For tests that say nothing of how good a baseline is or of what a picture shows.
     """
-    from training import baselines, maps
+    from training.baselines import catalogue as baselines
+    from training.tracking import maps
 
     def few(make):
         return lambda: make().set_params(max_iter=10)

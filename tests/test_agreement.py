@@ -10,7 +10,7 @@ from squeeze.errors import DataError
 from squeeze.label_spec import CascadeSpec, PriceCascadeSpec
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS
 from squeeze.outcomes import Bars, Liquidations, price_measures
-from training.agreement import (
+from training.labels.agreement import (
     DROPS,
     LEAST_MOVES,
     SIGMAS,
@@ -27,9 +27,9 @@ from training.agreement import (
     measured,
     tune,
 )
-from training.agreement_grounds import recorded_ground, simulated_grounds, sums_over
-from training.label_report import span_of
-from training.labels import rows
+from training.labels.grounds import recorded_ground, simulated_grounds, sums_over
+from training.labels.report import span_of
+from training.labels.rows import rows
 
 
 def events(*spans, side=0):

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
-from training.alarms import (
+from training.evaluation.alarms import (
     Claims,
     Curve,
     alarm_figures,
@@ -19,7 +19,7 @@ from training.alarms import (
     share,
     threshold_within,
 )
-from training.labels import episodes
+from training.labels.rows import episodes
 
 FIVE = 5 * MINUTE_NS
 

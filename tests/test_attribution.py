@@ -10,11 +10,12 @@ import torch
 from squeeze.arrays import SIDES
 from squeeze.errors import DataError
 from squeeze.state import Unhealthy
-from training import attribution, runs
-from training.attribution import LEAST_LOGIT, TOLERANCE, attribute, explain, head_of, log_odds, memory_before
-from training.attribution_figure import attribution_figure, largest, parts
+from training import runs
 from training.config import day_ns, utc
-from training.views import seen_through
+from training.controls import attribution
+from training.controls.attribution import LEAST_LOGIT, TOLERANCE, attribute, explain, head_of, log_odds, memory_before
+from training.controls.attribution_figure import attribution_figure, largest, parts
+from training.controls.views import seen_through
 
 HORIZONS = (15, 60)
 

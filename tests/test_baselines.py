@@ -8,11 +8,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
-from training import baselines, groups, hawkes, rules
-from training.assess import baseline_pools
-from training.calibrate import Platt
-from training.evaluate import recalibration
-from training.pools import pool
+from training import groups
+from training.baselines import catalogue as baselines
+from training.baselines import hawkes, rules
+from training.calibration.platt import Platt
+from training.evaluation.assess import baseline_pools
+from training.evaluation.metrics import recalibration
+from training.evaluation.pools import pool
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from scipy.optimize import minimize
 from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
-from training.calibrate import Platt, fit_platt
+from training.calibration.platt import Platt, fit_platt
 
 
 def rows(count, slope, intercept, seed=0):

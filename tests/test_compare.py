@@ -8,7 +8,7 @@ from tracking import empty_store, figures, keep, seed_node
 
 from squeeze.cli import main
 from squeeze.errors import TrackingError
-from training import compare, spool, track
+from training.tracking import compare, spool, track
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's own
 

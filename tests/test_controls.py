@@ -11,13 +11,15 @@ from sklearn.metrics import average_precision_score
 
 from squeeze.errors import ConfigError
 from squeeze.market.events import DAY_NS, HOUR_NS
-from training import ablation, control_runs, groups
-from training.control_runs import rows_of, run_controls
-from training.controls import CONTROLS, FULL, map_scalars, permuted, rebinned
-from training.labels import Rows
-from training.pools import Pooled, pool, watched
+from training import groups
+from training.controls import ablation
+from training.controls import runner as control_runs
+from training.controls.controls import CONTROLS, FULL, map_scalars, permuted, rebinned
+from training.controls.runner import rows_of, run_controls
+from training.controls.views import View, unit_maps, without
+from training.evaluation.pools import Pooled, pool, watched
+from training.labels.rows import Rows
 from training.prepare import Prepared
-from training.views import View, unit_maps, without
 
 SOME = np.array([3000, 40, 41, 3100, 2999])
 WEEK = 7 * 288

@@ -12,9 +12,9 @@ from squeeze.model_file import ModelCard
 from squeeze.predictor import OUTPUTS, open_session
 from squeeze.spec import FrameSpec, LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 from training.config import NetworkSpec
-from training.cores import core_of
 from training.export import to_onnx
-from training.network import Head, SqueezeNetwork, StepModel
+from training.networks.cores import core_of
+from training.networks.network import Head, SqueezeNetwork, StepModel
 
 SPECS = {
     "gru": NetworkSpec(encoded=7, hidden=11),

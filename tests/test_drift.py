@@ -25,7 +25,7 @@ from squeeze.market.lake import read_events
 from squeeze.market.steps import steps
 from squeeze.market.venue_step import Candle
 from squeeze.state import Degraded, Frame, MarketState, Unhealthy
-from training.drift import drift_reference
+from training.calibration.drift import drift_reference
 from training.examples import Examples, build
 
 NAMES = ("steady", "slow", "rare", "never")

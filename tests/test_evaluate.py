@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from training.bootstrap import Gain, draw_runs, figures_per_draw, interval, paired_gains, verdict
-from training.evaluate import (
+from training.evaluation.bootstrap import Gain, draw_runs, figures_per_draw, interval, paired_gains, verdict
+from training.evaluation.metrics import (
     ap_gain,
     calibration_error,
     metrics,

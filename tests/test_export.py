@@ -14,8 +14,8 @@ import torch
 from squeeze.model_file import CARD_KEY, SEAL_KEY, read, read_card
 from squeeze.predictor import INPUTS, OUTPUTS, load, open_session
 from training import export, runs
-from training.data import SequenceData
-from training.network import StepModel
+from training.networks.network import StepModel
+from training.pretraining.data import SequenceData
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from squeeze.errors import UserError
 from squeeze.market.events import HOUR_NS
 from squeeze.tools.drawing import absolute_map, price_levels, thin_map, thin_starts, wilson
 from squeeze.tools.page import write_page
-from training.alarms import claims, curve, lead_minutes
-from training.evaluate import reliability
+from training.evaluation.alarms import claims, curve, lead_minutes
+from training.evaluation.metrics import reliability
 from training.figures import (
     heatmap_figure,
     lead_time_figure,

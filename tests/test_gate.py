@@ -13,9 +13,9 @@ from tracking import empty_store, keep, predictions, seed_node
 import squeeze
 from squeeze.cli import main
 from squeeze.errors import ModelFileError, TrackingError
-from training import gate, spool, track
-from training.gate import GateSpec
-from training.promote import promote
+from training.tracking import gate, spool, track
+from training.tracking.gate import GateSpec
+from training.tracking.promote import promote
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's own
 PARITY = {"parity_probability": 1e-7, "parity_state": 1e-7}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from squeeze.errors import DataError
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS
 from squeeze.market.lake import Lake
-from training.hawkes import Hawkes, Liquidated, excitation, fit, grid, log_intensity, recorded
+from training.baselines.hawkes import Hawkes, Liquidated, excitation, fit, grid, log_intensity, recorded
 
 FIVE = 5 * MINUTE_NS
 SOME = Hawkes(0.2, 0.5, 0.1, half_life=3.0, exponent=0.5, mean_usd=1e4, mark_scale=0.8, log_likelihood=0.0)

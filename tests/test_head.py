@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
-from training.calibrate import Platt, fit_platt
+from training.calibration.platt import Platt, fit_platt
 from training.config import HeadSpec
 from training.head import calibrators, fit_head, folds, logits_of, out_of_fold_logits
 

@@ -12,9 +12,9 @@ from squeeze.errors import ConfigError, DataError
 from squeeze.label_spec import CascadeSpec, PriceCascadeSpec
 from squeeze.market.events import HOUR_NS
 from squeeze.spec import LabelSpec
-from training.label_page import keep_section, markdown, report_tables, section
-from training.label_report import months, rates, report, span_of, variants
-from training.labels import Rows, rows
+from training.labels.page import keep_section, markdown, report_tables, section
+from training.labels.report import months, rates, report, span_of, variants
+from training.labels.rows import Rows, rows
 from training.splits import blocks
 from training.verbs.labels import labels
 
@@ -115,7 +115,7 @@ def test_a_price_label_is_reported_with_what_it_could_not_ask(small):
 def test_a_label_that_no_constant_can_make_is_an_empty_line_and_no_crash(small, monkeypatch):
     config = with_label(small.config, event="onset", threshold_usd=None, onset=CascadeSpec(least_days=8.0))
     tried = [each for each in variants(config.spec.label) if each[0] == "least_days"]
-    monkeypatch.setattr("training.label_report.variants", lambda label: tried)
+    monkeypatch.setattr("training.labels.report.variants", lambda label: tried)
     found = report(config, small.lake, everything=True)
     assert [(line["value"], line["rows"] > 0) for line in found.sensitivity] == [("", True), ("4", True), ("16", False)]
 

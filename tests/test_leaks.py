@@ -31,8 +31,20 @@ from squeeze.market.lake import Lake, read_events
 from squeeze.market.steps import steps
 from squeeze.state import MarketState
 from squeeze.strict import utc_ns
-from training.labels import rows
-from training.leaks import GARBAGE, NOISE, NOTHING, STEP, Seen, changed, futures, leaks, market_features, noise, seen
+from training.controls.leaks import (
+    GARBAGE,
+    NOISE,
+    NOTHING,
+    STEP,
+    Seen,
+    changed,
+    futures,
+    leaks,
+    market_features,
+    noise,
+    seen,
+)
+from training.labels.rows import rows
 from training.splits import Block
 from training.walk import fit_block
 

@@ -7,7 +7,7 @@ import shutil
 import pytest
 from tracking import empty_store, figures, keep, seed_node, server
 
-from training import spool, track
+from training.tracking import spool, track
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's and playwright's own
 INSTALL = "apt-get install chromium"

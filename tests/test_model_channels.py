@@ -18,7 +18,7 @@ from tests.test_model_file import with_card
 from training import export
 from training.config import NetworkSpec
 from training.examples import known_rows, required_channels
-from training.network import Head, SqueezeNetwork, StepModel
+from training.networks.network import Head, SqueezeNetwork, StepModel
 
 SPEC = choosing("book_usd_*", "stops", "funding_predicted_a")
 NETWORKS = {

@@ -11,7 +11,7 @@ import torch
 import yaml
 from small import SMALL
 
-import training.worlds
+import training.proof.worlds
 from squeeze.errors import ConfigError, DataError
 from squeeze.market.events import MINUTE_NS
 from squeeze.market.lake import read_events
@@ -19,13 +19,13 @@ from squeeze.market.steps import steps
 from squeeze.predictor import Prediction, load
 from squeeze.simulator.oracle import probabilities
 from squeeze.state import MarketState
-from training.bootstrap import Gain
 from training.config import load_config
-from training.controls import map_scalars
-from training.proof import ALL_MAPS, Fit, answers, fit, grounds, masks, rival
-from training.proof_report import MASKED, NETWORK, ORACLE, Horizon, Report, Score, judge, page, said, write
-from training.prove import RIVALS, chosen, write_model
-from training.worlds import PATHS, Source
+from training.controls.controls import map_scalars
+from training.evaluation.bootstrap import Gain
+from training.proof.fits import ALL_MAPS, Fit, answers, fit, grounds, masks, rival
+from training.proof.prove import RIVALS, chosen, write_model
+from training.proof.report import MASKED, NETWORK, ORACLE, Horizon, Report, Score, judge, page, said, write
+from training.proof.worlds import PATHS, Source
 
 HOUR_NS = 60 * MINUTE_NS
 TINY = yaml.safe_load(yaml.safe_dump(SMALL)) | {
@@ -60,8 +60,8 @@ def test_what_was_made_is_not_made_again(proof, monkeypatch):
     def refuse(*args, **named):
         raise AssertionError("simulated, or trained, a second time")
 
-    monkeypatch.setattr(training.worlds, "simulate", refuse)
-    monkeypatch.setattr(training.proof, "pretrain", refuse)
+    monkeypatch.setattr(training.proof.worlds, "simulate", refuse)
+    monkeypatch.setattr(training.proof.fits, "pretrain", refuse)
     again = grounds(config, "matter", out)
     assert np.array_equal(again.oracle, found.oracle)
     assert np.array_equal(fit(again, out, 0).probabilities, made.probabilities)
@@ -98,7 +98,7 @@ def test_no_world_is_trained_on_and_tested_on(tmp_path):
     with pytest.raises(ConfigError, match="trained on, chosen on or tested on"):
         config_with(tmp_path, tested_on=[1])
     with pytest.raises(DataError, match="no `worlds`"):
-        training.worlds.worlds_of(msgspec.structs.replace(config_with(tmp_path), worlds=None))
+        training.proof.worlds.worlds_of(msgspec.structs.replace(config_with(tmp_path), worlds=None))
 
 
 def test_without_maps_a_network_sees_no_channel_and_no_scalar_of_a_map(proof):

@@ -7,7 +7,7 @@ import pytest
 
 from squeeze.state import Unhealthy
 from training.examples import Examples
-from training.proxies import LEAST_MOVE, SOFTENING, proxies
+from training.pretraining.proxies import LEAST_MOVE, SOFTENING, proxies
 
 MINUTE_NS = 60_000_000_000
 QUANTILES = (0.6, 0.9)

@@ -10,7 +10,7 @@ from small import SMALL
 
 from squeeze.cli import main
 from squeeze.errors import DataError, UserError
-from training.pools import pool
+from training.evaluation.pools import pool
 from training.real import real, write_predictions
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's own

@@ -8,11 +8,11 @@ import pytest
 
 from squeeze.arrays import SIDES
 from squeeze.market.events import HOUR_NS, MINUTE_NS
-from training.alarms import BUDGETS_PER_DAY
-from training.evaluate import TERCILES, metrics
+from training.evaluation.alarms import BUDGETS_PER_DAY
+from training.evaluation.metrics import TERCILES, metrics
+from training.evaluation.report import EARLIER, FIRST_HALF, ORACLE, Market, evaluate_task, market_of
+from training.evaluation.report_pictures import pictures
 from training.figures import save
-from training.report import EARLIER, FIRST_HALF, ORACLE, Market, evaluate_task, market_of
-from training.report_pictures import pictures
 
 DAYS = 240
 

@@ -11,8 +11,7 @@ from squeeze.errors import DataError
 from squeeze.market.events import DAY_NS, MINUTE_NS
 from squeeze.signals.alarm_threshold import AlarmThreshold
 from squeeze.strict import convert
-from training.alarms import Claims, claims, counts
-from training.risk import (
+from training.calibration.risk import (
     THRESHOLDS,
     CalibrationRows,
     Promise,
@@ -22,6 +21,7 @@ from training.risk import (
     calibration_rows,
     passes,
 )
+from training.evaluation.alarms import Claims, claims, counts
 
 GRID = THRESHOLDS[::8]
 BUDGET = 1.0

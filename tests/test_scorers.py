@@ -6,10 +6,10 @@ import pytest
 from small import noised
 
 from squeeze.errors import ConfigError
-from training.boosting import boost
 from training.config import BoostingSpec, TeacherSpec, day_ns
 from training.prepare import prepare
-from training.scorers import TEACHER, families, pretrained, scores_over, sequences, student
+from training.pretraining.boosting import boost
+from training.pretraining.scorers import TEACHER, families, pretrained, scores_over, sequences, student
 from training.walk import walk, weights_digest
 
 BOOSTING = BoostingSpec(rounds=8, leaves=4, least_leaf=20, most_rows=4000)

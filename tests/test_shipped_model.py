@@ -13,7 +13,7 @@ from squeeze.predictor import Abstain, Prediction
 from squeeze.simulator import Publication, market_events, simulate
 from squeeze.state import MarketState
 from training.config import load_config
-from training.worlds import simulator_of, worlds_of
+from training.proof.worlds import simulator_of, worlds_of
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "models" / "squeeze-simulator.onnx"

@@ -8,7 +8,7 @@ import pytest
 from tracking import empty_store, free_port, keep, seed_node, server
 
 from squeeze.cli import main
-from training import spool, track
+from training.tracking import spool, track
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's own
 

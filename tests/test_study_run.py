@@ -15,7 +15,8 @@ from squeeze.outcomes import Liquidations
 from squeeze.tools.study.study import conduct, gather, spec_of
 from squeeze.tools.study.task import decision_times, first_test_ns, liquidations, load_task, simulated_task
 from squeeze.tools.study.walls import looks, walls
-from training import labels, splits
+from training import splits
+from training.labels import rows as labels
 
 
 def test_a_study_stops_where_the_trainings_first_test_block_begins(small):

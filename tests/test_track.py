@@ -10,11 +10,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from squeeze.model_file import read
-from training import baselines, record, spool, track
-from training.assess import baseline_pools
-from training.environment import environment, measured
-from training.pools import pool, watched
-from training.spool import Node
+from training.baselines import catalogue as baselines
+from training.evaluation.assess import baseline_pools
+from training.evaluation.pools import pool, watched
+from training.tracking import record, spool, track
+from training.tracking.environment import environment, measured
+from training.tracking.spool import Node
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow's own
 
@@ -163,7 +164,7 @@ def test_environment_and_machine_readings_come_with_the_run(store):
 
 
 def test_readings_stay_few_however_long_a_training_takes(monkeypatch):
-    monkeypatch.setattr("training.environment.MOST_READINGS", 4)
+    monkeypatch.setattr("training.tracking.environment.MOST_READINGS", 4)
     with measured(0.001) as readings:
         time.sleep(0.3)
     assert readings

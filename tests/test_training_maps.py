@@ -3,7 +3,7 @@
 from small import noised
 
 from squeeze.strict import utc_ns
-from training.maps import write_maps
+from training.tracking.maps import write_maps
 
 END = "2025-01-02T12:00"
 PICTURES = {"liquidation.png", "order-book.png", "volume-profile.png", "open-interest.png", "funding.png",

@@ -4,7 +4,8 @@ import optuna
 import pytest
 
 from squeeze.errors import ConfigError
-from training import track, tune
+from training import tune
+from training.tracking import track
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # optuna's and mlflow's own
 

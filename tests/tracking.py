@@ -17,9 +17,9 @@ import pandas as pd
 
 from squeeze.arrays import SIDES
 from squeeze.market.events import DAY_NS, HOUR_NS
-from training import track
-from training.record import PREDICTIONS, RIVALS
-from training.spool import Node, recording
+from training.tracking import track
+from training.tracking.record import PREDICTIONS, RIVALS
+from training.tracking.spool import Node, recording
 
 START_NS = 20_000 * DAY_NS
 

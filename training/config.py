@@ -59,7 +59,7 @@ class NetworkSpec(Strict, frozen=True, kw_only=True):
     """Over price: `patch` cuts it into strips, twice; `conv` lets three convolutions overlap, and costs more."""
     core: Literal["gru", "tcn", "window"] = "gru"
     """Over time: `gru`, a causal dilated `tcn`, or `window`, which looks at the last frames anew each step like
-    DeepLOB (`training/cores.py`).
+    DeepLOB (`training/networks/cores.py`).
     """
     encoded: int = 24
     """Width of one encoded frame."""
@@ -93,7 +93,7 @@ class NetworkSpec(Strict, frozen=True, kw_only=True):
 
 
 class FineTuneSpec(Strict, frozen=True, kw_only=True):
-    """All weights go on learning from the labelled truth of a block's training part (`training.task.fine_tune`)."""
+    """All weights go on learning from the labelled truth of a block's training part (`pretraining.task.fine_tune`)."""
 
     epochs: int = 3
     """Times that every training frame is seen, at most."""

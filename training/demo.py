@@ -21,15 +21,16 @@ from squeeze.signals.message import Message, ProbabilityMessage, SignalMessage, 
 from squeeze.simulator import SimulatorSpec, simulate, write_recording
 from squeeze.stream import Stream, replay
 from squeeze.tools.page import write_page
-from training import pipeline, record, track
-from training.assess import NETWORK, assess_trained
+from training import pipeline
 from training.config import load_config, utc
-from training.environment import commit
-from training.evaluate import ENOUGH_EPISODES, reliability
+from training.evaluation.assess import NETWORK, assess_trained
+from training.evaluation.metrics import ENOUGH_EPISODES, reliability
+from training.evaluation.pools import Figures, Pooled, table
 from training.examples import Progress
 from training.figures import heatmap_figure, save
-from training.maps import heat_window
-from training.pools import Figures, Pooled, table
+from training.tracking import record, track
+from training.tracking.environment import commit
+from training.tracking.maps import heat_window
 from training.walk import Prepared
 
 SHOWN_DAYS = 4

@@ -12,8 +12,8 @@ import torch
 from squeeze.files import whole
 from squeeze.model_file import CARD_KEY, SEAL_BLANK, SEAL_KEY, ModelCard, seal
 from squeeze.predictor import INPUTS, OUTPUTS, open_session
-from training.encoder import Standardise
-from training.network import StepModel
+from training.networks.encoder import Standardise
+from training.networks.network import StepModel
 
 PROBABILITY_TOLERANCE = 1e-6
 STATE_TOLERANCE = 2e-6

@@ -32,8 +32,8 @@ from squeeze.tools.drawing import (
     thin_starts,
     wilson,
 )
-from training.alarms import BUDGETS_PER_DAY, Curve
-from training.evaluate import TERCILES, reliability, why_no_ranking
+from training.evaluation.alarms import BUDGETS_PER_DAY, Curve
+from training.evaluation.metrics import TERCILES, reliability, why_no_ranking
 
 MARKERS = "osD^vPX"
 

@@ -10,9 +10,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
-from training.calibrate import Platt, fit_platt
+from training.calibration.platt import Platt, fit_platt
 from training.config import HeadSpec
-from training.network import Head, prior_logit
+from training.networks.network import Head, prior_logit
 
 FOLDS = 5
 """Contiguous parts of the training rows that a calibrated head leaves out in turn."""

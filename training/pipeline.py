@@ -11,12 +11,14 @@ import torch
 from squeeze.errors import SqueezeError
 from squeeze.market.lake import Lake
 from squeeze.model_file import ModelCard
-from training import export, guards, record, runs
-from training.assess import NETWORK, Assessment, assess_trained
+from training import export, runs
+from training.calibration import guards
 from training.config import RunConfig, utc
-from training.control_runs import gain_metrics, kept_at
-from training.environment import commit, measured
+from training.controls.runner import gain_metrics, kept_at
+from training.evaluation.assess import NETWORK, Assessment, assess_trained
 from training.examples import Progress, silent
+from training.tracking import record
+from training.tracking.environment import commit, measured
 from training.walk import Prepared, Trained, prepare, walk
 
 

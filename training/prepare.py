@@ -11,9 +11,9 @@ from squeeze.market.lake import Lake
 from squeeze.state import MarketState
 from training.config import RunConfig, SplitSpec, day_ns
 from training.examples import Examples, Progress, alike, build, silent
-from training.label_checks import require_events
-from training.labels import Rows, rows
-from training.mixing import starting_weights
+from training.labels.checks import require_events
+from training.labels.rows import Rows, rows
+from training.leverage.mixing import starting_weights
 from training.splits import Block, blocks
 
 

@@ -24,12 +24,13 @@ from squeeze.predictor import Prediction, load
 from squeeze.state import Degraded, flag_names
 from squeeze.stream import Stream
 from squeeze.strict import utc_ns
-from training import ledger, pipeline, record, track
-from training.assess import alarms_of, assess_trained
+from training import pipeline
 from training.config import RunConfig, day_ns, load_config
-from training.control_runs import gain_metrics, kept_at
+from training.controls.runner import gain_metrics, kept_at
+from training.evaluation.assess import alarms_of, assess_trained
+from training.evaluation.pools import Figures, pool, watched
 from training.examples import Progress
-from training.pools import Figures, pool, watched
+from training.tracking import ledger, record, track
 from training.walk import BlockResult, Trained
 
 STREAM_TOLERANCE = 1e-6

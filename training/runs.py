@@ -3,7 +3,7 @@
 FOLDER/run.json          config, data digest, what pre-training said, the blocks
        network.npz       weights by name
        head-<k>.npz      the head of block k
-       guards.json           alarm thresholds and drift references (`training.guards`)
+       guards.json           alarm thresholds and drift references (`training.calibration.guards`)
        predictions.parquet   ts, block, p and base rate by side and horizon; validation rows have block -1
 """
 
@@ -21,7 +21,7 @@ from squeeze.arrays import SIDES
 from squeeze.errors import ConfigError, DataError
 from squeeze.files import whole
 from training.config import RunConfig, flatten
-from training.network import Head, SqueezeNetwork, StepModel
+from training.networks.network import Head, SqueezeNetwork, StepModel
 from training.splits import Block
 from training.walk import BlockResult, Prepared, Trained, weights_digest
 

@@ -20,12 +20,12 @@ import yaml
 from squeeze.errors import ConfigError
 from squeeze.market.lake import Lake
 from squeeze.strict import Strict, convert, require
-from training import spool, track
 from training.config import RunConfig, load_config
 from training.examples import Progress, silent
 from training.prepare import prepare
-from training.scorers import pretrained
-from training.spool import Node
+from training.pretraining.scorers import pretrained
+from training.tracking import spool, track
+from training.tracking.spool import Node
 
 SEARCHED = ("network.", "pretrain.learning_rate", "pretrain.weight_decay", "pretrain.chunk", "pretrain.lane",
             "pretrain.lanes", "pretrain.epochs", "pretrain.patience", "spec.frame.", "seed")  # fmt: skip

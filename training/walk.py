@@ -19,10 +19,10 @@ from squeeze.market.events import MINUTE_NS
 from training.config import day_ns
 from training.examples import Progress, known_rows, required_channels, silent
 from training.head import fit_head
-from training.labels import Rows
-from training.network import Head, SqueezeNetwork
+from training.labels.rows import Rows
+from training.networks.network import Head, SqueezeNetwork
 from training.prepare import Prepared, prepare, task_rows, test_blocks, validation_blocks
-from training.scorers import families, pretrained, scores_over, student, whole_chunks
+from training.pretraining.scorers import families, pretrained, scores_over, student, whole_chunks
 from training.splits import Block
 
 __all__ = ["Prepared", "prepare", "pretrained", "scores_over", "task_rows", "test_blocks", "validation_blocks"]

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from playwright.sync_api import sync_playwright
 from tracking import empty_store, keep, seed_node, server
 
-from training import spool, track
+from training.tracking import spool, track
 
 ONLY_SEEDS = "searchFilter=tags.%60squeeze.level%60%20%3D%20%27seed%27"
 

@@ -14,12 +14,12 @@ import torch
 
 from squeeze.spec import MapSpec
 from training.config import NetworkSpec, PretrainSpec
-from training.data import SequenceData
-from training.device import trainer_options
 from training.examples import Examples
-from training.lanes import Batch
-from training.network import SqueezeNetwork, parameters
-from training.task import ProxyTask, pretrain
+from training.networks.device import trainer_options
+from training.networks.network import SqueezeNetwork, parameters
+from training.pretraining.data import SequenceData
+from training.pretraining.lanes import Batch
+from training.pretraining.task import ProxyTask, pretrain
 
 COMMITTED = 60_000
 """Frames a second of the default on a CPU."""

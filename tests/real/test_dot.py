@@ -14,9 +14,9 @@ from squeeze.market.lake import Lake
 from squeeze.signals.message import AbstainMessage, ProbabilityMessage, decode
 from training import pipeline
 from training.config import day_ns, load_config
-from training.label_checks import require_events
-from training.label_report import span_of, within
-from training.labels import INSIDE, labelled
+from training.labels.checks import require_events
+from training.labels.report import span_of, within
+from training.labels.rows import INSIDE, labelled
 from training.splits import blocks
 
 pytestmark = pytest.mark.real

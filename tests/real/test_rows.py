@@ -9,8 +9,8 @@ import pytest
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake
 from training.config import day_ns, load_config
-from training.evaluate import ap_gain, metrics
-from training.labels import rows
+from training.evaluation.metrics import ap_gain, metrics
+from training.labels.rows import rows
 from training.splits import blocks
 
 pytestmark = pytest.mark.real

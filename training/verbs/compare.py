@@ -17,7 +17,7 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _compare(args: Arguments) -> None:
     from squeeze.registry import impatient
-    from training import compare, spool, track
+    from training.tracking import compare, spool, track
 
     spool.tell(spool.sync())
     with impatient():
@@ -35,9 +35,9 @@ def _promote_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _promote(args: Arguments) -> None:
-    from training import spool, track
     from training.config import load_config
-    from training.promote import newest_with_model, promote
+    from training.tracking import spool, track
+    from training.tracking.promote import newest_with_model, promote
 
     spool.tell(spool.sync())
     run_id = args.which
@@ -61,7 +61,7 @@ def _sync_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _sync(args: Arguments) -> None:
-    from training import spool
+    from training.tracking import spool
 
     done = spool.sync(args.spool)
     show(args, [{"sent": done.sent, "waiting": done.kept, "reason": done.reason}])

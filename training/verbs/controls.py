@@ -26,10 +26,10 @@ def _controls_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _controls(args: Arguments) -> None:
     from squeeze.market.lake import Lake
-    from training import control_runs
-    from training.ablation import run_ablation
     from training.config import load_config
-    from training.controls import CONTROLS
+    from training.controls import runner as control_runs
+    from training.controls.ablation import run_ablation
+    from training.controls.controls import CONTROLS
 
     if args.ablate and args.test:
         raise ConfigError("--ablate: is scored on validation alone")

@@ -19,9 +19,9 @@ def _explain(args: Arguments) -> None:
     from squeeze.market.lake import Lake
     from squeeze.strict import utc_ns
     from training import pipeline, runs
-    from training.attribution import explain
-    from training.attribution_figure import attribution_figure, largest
     from training.config import load_config, utc
+    from training.controls.attribution import explain
+    from training.controls.attribution_figure import attribution_figure, largest
     from training.figures import save
 
     config, at_ns = load_config(args.config, tuple(args.set)), utc_ns(args.at)

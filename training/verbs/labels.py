@@ -9,9 +9,9 @@ from squeeze.cli import Arguments, Verb, lake_argument, parse_time, progress_bar
 from squeeze.errors import ConfigError
 
 if TYPE_CHECKING:
-    from training.agreement import Tuned
     from training.examples import Progress
-    from training.label_page import Table
+    from training.labels.agreement import Tuned
+    from training.labels.page import Table
 
 
 def _labels_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def _labels_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _labels(args: Arguments) -> None:
-    from training.label_page import report_tables, tuned_tables
+    from training.labels.page import report_tables, tuned_tables
 
     if args.config is None and args.simulator is None:
         raise ConfigError("labels: needs a run file, or --simulator SEEDS")
@@ -54,7 +54,7 @@ def _labels(args: Arguments) -> None:
         else:
             from squeeze.market.lake import Lake
             from training.config import load_config
-            from training.label_report import report
+            from training.labels.report import report
 
             config, lake = load_config(args.config, tuple(args.set)), Lake(args.lake)
             name = f"{config.task}, {config.spec.label.event}"
@@ -82,17 +82,17 @@ def _labels(args: Arguments) -> None:
 
 
 def _simulated(seeds: int, progress: "Progress") -> "Tuned":
-    from training.agreement import tune
-    from training.agreement_grounds import simulated_grounds
+    from training.labels.agreement import tune
+    from training.labels.grounds import simulated_grounds
 
     return tune(f"simulator, seeds 0 to {seeds - 1}", simulated_grounds(range(seeds)), progress=progress)
 
 
 def _recorded(args: Arguments, progress: "Progress") -> "Tuned":
     from squeeze.market.lake import Lake
-    from training.agreement import tune
-    from training.agreement_grounds import recorded_ground
     from training.config import load_config
+    from training.labels.agreement import tune
+    from training.labels.grounds import recorded_ground
 
     config = load_config(args.config, tuple(args.set))
     return tune(config.task, [recorded_ground(config, Lake(args.lake))], progress=progress)
@@ -107,8 +107,8 @@ def _plain(value: Any) -> Any:
 
 
 def _keep(args: Arguments, name: str, notes: list[str], tables: "list[Table]") -> None:
-    from training.environment import commit
-    from training.label_page import keep_section, section
+    from training.labels.page import keep_section, section
+    from training.tracking.environment import commit
 
     words = ["squeeze", "labels", *([str(args.config)] if args.config else [])]
     words += ["--agreement"] * args.agreement + ["--all"] * args.all

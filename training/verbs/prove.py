@@ -23,7 +23,7 @@ def _prove_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _prove(args: Arguments) -> None:
     from training.config import load_config
-    from training.prove import prove
+    from training.proof.prove import prove
 
     config = load_config(args.config, tuple(args.set))
     out = args.report or args.out / f"{config.task}.md"

@@ -8,7 +8,7 @@ from squeeze.cli import Arguments, Verb, lake_argument, progress_bars, show
 from squeeze.errors import ConfigError
 
 if TYPE_CHECKING:
-    from training.report import EvaluationReport
+    from training.evaluation.report import EvaluationReport
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,8 +52,8 @@ def _train(args: Arguments) -> None:
 
     from squeeze.market.lake import Lake
     from training import pipeline
-    from training.assess import pooled_report
     from training.config import load_config
+    from training.evaluation.assess import pooled_report
 
     config, lake = load_config(args.config, tuple(args.set)), Lake(args.lake)
     if args.seeds < 1:
@@ -79,9 +79,10 @@ def _evaluate_arguments(parser: argparse.ArgumentParser) -> None:
 def _evaluate(args: Arguments) -> None:
     from squeeze.files import whole
     from squeeze.market.lake import Lake
-    from training import ledger, pipeline, runs
-    from training.assess import NETWORK, assess_kept
+    from training import pipeline, runs
     from training.config import load_config
+    from training.evaluation.assess import NETWORK, assess_kept
+    from training.tracking import ledger
 
     config = load_config(args.config, tuple(args.set))
     if args.report and args.report.suffix not in (".md", ".json"):
@@ -120,8 +121,8 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
 def _export(args: Arguments) -> None:
     from training import pipeline, runs
     from training.config import load_config
-    from training.pools import stored_pool
-    from training.track import side_metrics
+    from training.evaluation.pools import stored_pool
+    from training.tracking.track import side_metrics
 
     config = load_config(args.config, tuple(args.set))
     folder = pipeline.run_folder(args.out, config)

@@ -32,7 +32,7 @@ def _weights(args: Arguments) -> None:
     from squeeze.market.lake import Lake
     from squeeze.tools.weights import write_weights
     from training.config import load_config
-    from training.weights import change_rows, fit_weights, score_rows, weight_rows
+    from training.leverage.weights import change_rows, fit_weights, score_rows, weight_rows
 
     config, lake = load_config(args.config, tuple(args.set)), Lake(args.lake)
     with progress_bars() as progress:

@@ -1,0 +1,1 @@
+"""What a model must beat on the same rows, with the same calibration."""

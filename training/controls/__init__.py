@@ -1,0 +1,1 @@
+"""Whether the map earns its place: controls, ablation, attribution, and planted leaks."""

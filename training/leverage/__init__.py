@@ -1,0 +1,1 @@
+"""Leverage weights fitted to liquidations, and where the mixing layer starts."""

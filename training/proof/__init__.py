@@ -1,0 +1,1 @@
+"""The proof on simulated markets whose truth is known."""
