@@ -266,7 +266,7 @@ def test_the_mixing_layer_starts_where_the_config_says(small, finished, written,
     np.testing.assert_allclose(fitted, read_weights(written).blocks[0].weights)
     np.testing.assert_array_equal(from_file, read_weights(written).blocks[0].weights)
     assert starting_weights(small.config, small.lake, first) is None
-    monkeypatch.setattr("training.walk.pretrain", lambda *_: {})  # the start itself
+    monkeypatch.setattr("training.pretraining.scorers.pretrain", lambda *_, **__: {})  # the start itself
     own = finished.prepared
     assert own.leverage_weights is None
     for weights, expected in ((None, small.config.spec.map.prior_weights), (fitted, fitted)):

@@ -10,6 +10,6 @@
               baselines/ ──► evaluation/ ◄── probabilities ──► export ─► one .onnx file
               controls/ ────────┘   └──► tracking/: MLflow, compare, the champion's gate, the ledger of looks
 
-`pipeline` joins them up for a task, `real` and `demo` from data to score, `proof/` on simulated markets. Labels say what
-came true, examples join it to what could be known by then, nothing that is fitted sees a later block.
+`pipeline` joins them up for a task, `real` and `demo` from data to score, `proof/` on simulated markets. Labels say
+what came true, examples join it to what could be known by then, nothing that is fitted sees a later block.
 """
