@@ -27,7 +27,7 @@ def members(prepared):
 
 
 def test_every_family_scores_every_seen_step_of_every_series_and_no_other(prepared, members):
-    assert [member.name for member in members] == ["boosting", "networks", TEACHER]
+    assert [member.name for member in members] == ["pretrained_boosting", "pretrained_networks", TEACHER]
     for member in members:
         for scores, examples in zip(member.scores, prepared.series, strict=True):
             assert scores.shape == (len(examples.closes_ns), 2, 2 * (2 + 2)), (
@@ -92,12 +92,12 @@ def test_a_student_comes_nearer_to_its_teacher_than_a_network_that_had_none(prep
 
 def test_a_walk_keeps_each_family_beside_the_student_and_exports_the_student(prepared):
     trained = walk(prepared)
-    assert list(trained.teachers) == ["boosting", "networks", TEACHER]
+    assert list(trained.teachers) == ["pretrained_boosting", "pretrained_networks", TEACHER]
     for walked in trained.teachers.values():
         assert [r.block for r in walked.blocks] == [r.block for r in trained.blocks]
         assert [len(r.rows) for r in walked.validation] == [len(r.rows) for r in trained.validation]
     assert weights_digest(trained.network) != weights_digest(pretrained(prepared)[0])
-    assert set(trained.pretraining["teachers"]) == {"boosting", "networks", TEACHER}
+    assert set(trained.pretraining["teachers"]) == {"pretrained_boosting", "pretrained_networks", TEACHER}
 
 
 def test_teachers_that_cannot_be_are_refused():

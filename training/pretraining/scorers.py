@@ -45,14 +45,14 @@ def families(prepared: Prepared, progress: Progress = silent, checkpoints: Path 
             model = boost(data, teachers.boosting, seed, progress)
             return model.over, model.said
 
-        found.append(_family("boosting", prepared, boosted, seeds[: teachers.boosted]))
+        found.append(_family("pretrained_boosting", prepared, boosted, seeds[: teachers.boosted]))
     if teachers.networks:
 
         def trained(seed: int) -> tuple[Callable[[Examples], np.ndarray], dict[str, Any]]:
             network, said = pretrained(prepared, progress, seed=seed, checkpoint=_place(checkpoints, f"teacher-{seed}"))
             return lambda examples: scores_over(network, examples), _plain(said)
 
-        found.append(_family("networks", prepared, trained, seeds[: teachers.networks]))
+        found.append(_family("pretrained_networks", prepared, trained, seeds[: teachers.networks]))
     if len(found) > 1:
         means = [np.mean(each, axis=0, dtype=np.float32) for each in zip(*(f.scores for f in found), strict=True)]
         found.append(Family(TEACHER, means, {}))
