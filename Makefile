@@ -9,8 +9,8 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/squeeze demo
 
-test: .venv/ready # a process for each core, a file at a time
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+test: .venv/ready # a process for each core, a file at a time; what is marked slow runs in `make long`
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
 
 real: .venv/ready
 	$(BIN)/squeeze real configs/hourly-btc-2026.yaml configs/prints-btc-2024.yaml --data $(DATA) $(if $(AFTER),--after $(AFTER))
@@ -21,6 +21,7 @@ bench: .venv/ready .venv/bench
 long: .venv/ready # the laws that take minutes, of which `make test` has a short version: more frames, steps, states
 	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest -q -s tests/test_fuzz_frames.py -k spoilt
 	MANY_STEPS=100000 $(BIN)/python -m pytest -q tests/test_heatmap_laws.py tests/test_zone_tracking.py -k many_steps
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist load -m slow
 	PARITY_STATES=10000 $(BIN)/python -m pytest -q tests/test_cores.py -k exported_graph
 
 check: .venv/ready

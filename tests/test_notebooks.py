@@ -73,6 +73,7 @@ def pictures(notebook):
     return [output for output in outputs(notebook) if "image/png" in output.get("data", {})]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_from_top_to_bottom_and_warns_of_nothing(path, tmp_path):
     kept = read(path)
@@ -82,6 +83,7 @@ def test_a_notebook_runs_from_top_to_bottom_and_warns_of_nothing(path, tmp_path)
     assert list(place.iterdir()) == []  # it leaves nothing in the folder that it runs in
 
 
+@pytest.mark.slow
 def test_without_recordings_the_squeeze_is_simulated_and_says_so(tmp_path):
     notebook = read(NOTEBOOKS[0])
     (cell,) = (cell for cell in notebook.cells if REAL in cell.source)

@@ -356,7 +356,7 @@ def test_a_probability_line_in_full():
     assert encode(probability_message()) == (
         b'{"type":"probability","schema_version":"1.0","model":"digest","symbol":"BTC","ts_data_ns":60,"sequence":3,'
         b'"mark":"64000.5","probabilities":{"long":{"15":0.125,"60":0.25},"short":{"15":0.25,"60":0.5}},'
-        b'"base_rates":{"long":{"15":0.01,"60":0.04},"short":{"15":0.01,"60":0.04}},"degraded":["mark_is_last"]}\n'
+        b'"base_rates":{"long":{"15":0.01,"60":0.04},"short":{"15":0.01,"60":0.04}},"degraded":["mark_is_last"],"drift":[]}\n'
     )
 
 

@@ -1,4 +1,4 @@
-"""What a model must beat, on the same rows and blocks and with the same calibration (domain.md §5.8).
+"""What a model must beat, on the same rows and blocks (domain.md §5.8).
 
     climatology   the base rate of the training rows
     volatility    logistic on volatility and range
@@ -10,6 +10,7 @@
 
 Each is fitted per block, side and horizon on the block's training rows, then calibrated: a Platt line is fitted to its
 logits on later training rows than those it was fitted on, purged as blocks are. Only climatology, a constant, has none.
+The network's head has such a line where `head.calibration` says so; by default it has none.
 The numbers of the Hawkes intensity are fitted once on all that was known by the end of training.
 """
 
