@@ -5,6 +5,7 @@
     block 1   train (grows) ─────────────────────►            test
 
 A training row's label interval [t, t + horizon) ends at least `purge_minutes` before its block begins.
+Training rows all lie before their block, so there is nothing after it to keep at a distance: no embargo is needed.
 """
 
 import itertools
