@@ -75,6 +75,8 @@ def _replay_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warm-from", help="UTC time from which history is folded in first; the beginning of the lake by default"
     )
+    parser.add_argument("--state", type=Path, metavar="FILE", help="go on from a state of `squeeze warm` instead")
+    parser.add_argument("--strategy", type=Path, metavar="YAML", help="whose signals; those of BTC by default")
     parser.add_argument("--signals-only", action="store_true", help="leave out probabilities and abstentions")
     parser.add_argument("--raw", metavar="FOLDER", help="replay raw frames from this log; the lake still warms up")
     speed_argument(parser)
@@ -87,16 +89,19 @@ def _replay(args: Arguments) -> None:
     from squeeze.market.replay import paced, raw_events
     from squeeze.predictor import load
     from squeeze.signals.message import SignalMessage, encode
+    from squeeze.signals.strategy import read_strategy
     from squeeze.stream import Stream, replay
+    from squeeze.warm import warm_up
 
     speed, known = speed_of(args), instruments_of(args)
-    stream = Stream(load(args.model))
+    strategy = None if args.strategy is None else read_strategy(args.strategy)
+    stream = Stream(load(args.model), strategy)
     market, start_ns = stream.spec.market, utc_ns(args.start)
     lake, until_ns = Lake(args.lake), parse_time(args.until)
     with telling() as tell:
         tell(f"warming up to {args.start}")
         # What becomes known just at the start is part of the step that closes then, which is printed.
-        stream.warm(read_events(lake, market, parse_time(args.warm_from), start_ns), start_ns - 1)
+        warm_up(stream, lake, parse_time(args.warm_from), start_ns, args.state)
     events = read_events(lake, market, start_ns, until_ns)
     if args.raw is not None:
         from squeeze.market.raw_log import RawLog
@@ -264,12 +269,17 @@ def parser() -> argparse.ArgumentParser:
         prog="squeeze", description="Probabilities of liquidation cascades, and the signals they give."
     )
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+    from squeeze.emitter.verbs import EMITTER_VERBS
     from squeeze.market.verbs import MARKET_VERBS  # which needs this module whole
+    from squeeze.tools.journal_verbs import JOURNAL
     from squeeze.tools.map_verbs import MAP_VERBS
+    from squeeze.tools.reading_verbs import READING_VERBS
     from squeeze.tools.simulate import SIMULATE
     from squeeze.tools.verbs import TOOL_VERBS
+    from squeeze.tools.warm import WARM
 
-    found = VERBS | MARKET_VERBS | {"simulate": SIMULATE} | TOOL_VERBS | MAP_VERBS
+    found = VERBS | MARKET_VERBS | {"simulate": SIMULATE, "warm": WARM} | TOOL_VERBS | MAP_VERBS
+    found |= EMITTER_VERBS | READING_VERBS | {"journal": JOURNAL}
     for entry in entry_points(group="squeeze.verbs"):
         found[entry.name] = entry.load()
     for name, verb in found.items():

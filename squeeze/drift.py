@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from squeeze import drift_kernel
 from squeeze.arrays import SIDES, Probabilities
 from squeeze.errors import StepError
 from squeeze.forecast_test import Calibration, ForecastTest
@@ -189,16 +190,14 @@ class DriftMonitor:
         """
         if frame.close_ns <= self.clock[0]:
             raise StepError(f"a frame at {frame.close_ns} cannot follow one at {self.clock[0]}")
-        values = input_values(frame.channels, frame.scalars)
-        if values.shape[1] != len(self._rows):
-            raise StepError(f"the reference knows {len(self._rows)} inputs, the frame has {values.shape[1]}")
+        found = frame.channels.shape[1] + frame.scalars.shape[1]
+        if found != len(self._rows):
+            raise StepError(f"the reference knows {len(self._rows)} inputs, the frame has {found}")
         part = self._turn_to(frame.close_ns)
         if not frame.unhealthy & BLIND:
             self.frames[part] += 1
-            codes = (values[:, :, None] > self._borders).sum(axis=2)
-            codes[np.isnan(values)] = self.counts.shape[2] - 1
-            for side in codes:
-                self.counts[part, self._rows, side] += 1
+            channels, scalars = np.ascontiguousarray(frame.channels), np.ascontiguousarray(frame.scalars)
+            drift_kernel.count(channels, scalars, self._borders, self.counts[part])
         if probabilities is not None:
             self.said[part] += 1
             self.level[part] += probabilities

@@ -6,6 +6,8 @@ SqueezeError
 │   ├── DataError          a file, row or value that is not what its mapping promises
 │   ├── LakeError          the lake lacks, or cannot give, what was asked of it
 │   ├── ModelFileError     a model file that is not ours, was altered, or speaks another spec
+│   ├── OutboxError        a file of messages that is damaged, not ours, or another process's
+│   ├── StateFileError     a warm start that is not ours, was altered, is too old, or another model's
 │   └── TrackingError      a tracking store that does not answer, or lacks what was asked of it
 ├── FrameError             an exchange's message that cannot be read, and from which nothing was taken
 │   └── VenueRefused       the exchange said no: to a subscription, or to a request
@@ -35,6 +37,14 @@ class LakeError(UserError):
 
 class ModelFileError(UserError):
     """Catch it around `squeeze.load`; nothing of a refused file has been used."""
+
+
+class OutboxError(UserError):
+    """Catch it around opening an outbox, and around storing: what it refuses has not been written."""
+
+
+class StateFileError(UserError):
+    """Catch it around starting from a state file; the stream is as it was."""
 
 
 class TrackingError(UserError):

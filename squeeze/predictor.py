@@ -2,21 +2,23 @@
 the reasons.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 
-from squeeze.arrays import SIDES, HiddenState, Probabilities
-from squeeze.errors import ConfigError, ModelFileError, StepError
+from squeeze.admission import Admission, Course
+from squeeze.arrays import SIDES, Probabilities
+from squeeze.engine import CPU, Engine, open_session
+from squeeze.errors import ConfigError, ModelFileError, StepError, one_line
+from squeeze.model_check import check_graph
 from squeeze.model_file import ModelCard, read, read_card
 from squeeze.spec import Spec
-from squeeze.state import BLIND, Degraded, Frame, MarketState, flag_names
+from squeeze.state import BLIND, Frame, MarketState
 
-INPUTS = ("channels", "scalars", "state")
-OUTPUTS = ("probabilities", "next_state")
+NOT_FINITE = "the model's output is not finite"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,19 +47,21 @@ class Abstain:
 class Predictor:
     """One model and the state it carries for one symbol.
 
-    `step` takes frames in order of time. A frame that is unhealthy, or poorer than what the model was trained on, gives
-    `Abstain`; one that shows nothing (`state.BLIND`) also leaves the carried state as it was, just as in training. ONNX
-    Runtime runs on one thread and does not spin: at this size more threads only slow their neighbours (speed.md).
+    `step` takes frames in order of time, each once. A frame that is unhealthy, or poorer than what the model was
+    trained on, gives `Abstain`; one that shows nothing (`state.BLIND`) also leaves the carried state as it was, just as
+    in training. So does one that the model cannot take or fails at; it counts as left out, of which `Course` says what
+    follows. No answer depends on how long it took.
     """
 
     def __init__(self, session: ort.InferenceSession, card: ModelCard, digest: str) -> None:
         self.card = card
         self.digest = digest
         """The file's seal: names the model in every message."""
-        self._session = session
-        self._closed_ns = 0
-        self._state = np.zeros((len(SIDES), card.hidden), np.float32)
-        self._required = [card.channel_names.index(name) for name in card.required_channels]
+        self.session = session
+        self._symbol = card.spec.market.symbol
+        self._course = Course(card.spec.market.step_seconds * 1_000_000_000)
+        self._admission = Admission(card)
+        self._engine = Engine(session, card)
 
     @property
     def spec(self) -> Spec:
@@ -65,88 +69,101 @@ class Predictor:
         return self.card.spec
 
     def step(self, frame: Frame) -> Prediction | Abstain:
-        """The probabilities at a frame's close, or why there are none; `StepError` for a frame out of order."""
-        if frame.symbol != self.spec.market.symbol:
-            raise StepError(f"this model was trained for {self.spec.market.symbol}, the frame is of {frame.symbol}")
-        if frame.close_ns <= self._closed_ns:
-            raise StepError(f"a frame at {frame.close_ns} cannot follow one at {self._closed_ns}")
-        self._closed_ns = frame.close_ns
-        reasons = flag_names(frame.unhealthy)
-        poorer = Degraded(frame.degraded & ~self.card.degraded)
-        reasons += tuple(f"not trained with {name}" for name in flag_names(poorer))
-        if self._required:
-            reasons += tuple(f"not recorded: {name}" for name in self._missing(frame))
-        if frame.unhealthy & BLIND:
+        """The probabilities at a frame's close, or why there are none; `StepError` for a frame out of order or of
+        another symbol, which changes nothing.
+        """
+        if frame.symbol != self._symbol:
+            raise StepError(f"this model was trained for {self._symbol}, the frame is of {frame.symbol}")
+        course, engine = self._course, self._engine
+        if frame.close_ns <= course.closed_ns:
+            raise StepError(f"a frame at {frame.close_ns} cannot follow one at {course.closed_ns}")
+        lacking = course.follow(frame.close_ns)
+        if (misshapen := self._admission.misshapen(frame)) is not None:
+            course.lost()
+            return Abstain(frame.symbol, frame.close_ns, (misshapen,))
+        reasons = self._admission.reasons(frame, lacking)
+        if reasons and frame.unhealthy & BLIND:
             return Abstain(frame.symbol, frame.close_ns, reasons)
-        inputs = {"channels": frame.channels, "scalars": frame.scalars, "state": self._state}
-        probabilities, state = self._session.run(OUTPUTS, inputs)
-        if not (np.isfinite(probabilities).all() and np.isfinite(state).all()):
-            return Abstain(frame.symbol, frame.close_ns, ("the model's output is not finite",))
-        self._state = state
+        engine.channels[...] = frame.channels
+        engine.scalars[...] = frame.scalars
+        try:
+            made = engine.run()
+        except Exception as error:  # ONNX Runtime raises a dozen types of its own
+            course.lost()
+            return Abstain(frame.symbol, frame.close_ns, (*reasons, f"the model failed: {one_line(error)}"))
+        if not made.finite():
+            course.lost()
+            return Abstain(frame.symbol, frame.close_ns, (*reasons, NOT_FINITE))
+        engine.go_on()
+        course.taken()
         if reasons:
             return Abstain(frame.symbol, frame.close_ns, reasons)
-        return Prediction(frame.symbol, frame.close_ns, probabilities, flag_names(frame.degraded))
-
-    def _missing(self, frame: Frame) -> list[str]:
-        """Required channels of which this frame shows nothing, on neither side."""
-        known = np.isfinite(frame.channels[:, self._required]).any(axis=(0, 2))
-        return [name for name, is_known in zip(self.card.required_channels, known, strict=True) if not is_known]
+        # A copy: the buffer is written to again, and what was answered stays as it was.
+        probabilities = made.probabilities.copy()
+        return Prediction(frame.symbol, frame.close_ns, probabilities, self._admission.degraded(frame))
 
     def snapshot(self) -> tuple[int, bytes]:
         """The last close and the carried state."""
-        return self._closed_ns, self._state.tobytes()
+        return self._course.snapshot(self._engine.state)
 
     def restore(self, closed_ns: int, state: bytes) -> None:
-        """Go on from a snapshot; `StepError` if it does not fit this model."""
-        values: HiddenState = np.frombuffer(state, np.float32)
-        if values.size != self._state.size:
-            raise StepError(f"the snapshot carries {values.size} numbers of state, this model {self._state.size}")
-        self._closed_ns, self._state = closed_ns, values.reshape(self._state.shape).copy()
+        """Go on from a snapshot; `StepError`, and nothing has changed, if it does not fit this model."""
+        self._engine.state[...] = self._course.restore(closed_ns, state, self.card.hidden)
 
 
-def load(path: str | Path) -> Predictor:
-    """A predictor from a model file; `ModelFileError` if it is not ours, was altered, or speaks another spec.
+def load(path: str | Path, providers: Sequence[str] = CPU, threads: int = 1, spinning: bool = False) -> Predictor:
+    """A predictor from a model file, which is verified before any of it is used (`opened`).
 
-    A name as `models:/squeeze@champion` fetches the file from a tracking store first (`squeeze.registry`).
+    A name as `models:/squeeze@champion` fetches the file from a tracking store first (`squeeze.registry`). `providers`
+    are ONNX Runtime's names, best first, `threads` and `spinning` those of `engine.open_session`.
     """
     if str(path).startswith(("models:/", "runs:/")):
         from squeeze.registry import fetched  # it needs MLflow; a plain file does not
 
         with fetched(str(path)) as file:
-            return load(file)
-    model, digest = read(path)
-    session = open_session(model, str(path))
-    card = read_card(session.get_modelmeta().custom_metadata_map, str(path))
-    _check_signature(session, card, str(path))
-    _check_names(card, str(path))
-    return Predictor(session, card, digest)
+            return load(file, providers, threads, spinning)
+    return Predictor(*opened(path, providers, threads, spinning))
 
 
-def open_session(model: bytes, place: str) -> ort.InferenceSession:
-    """An ONNX Runtime session on one thread of the CPU that does not spin; `ModelFileError` names `place` if the graph
-    is refused.
+def opened(
+    path: str | Path, providers: Sequence[str] = CPU, threads: int = 1, spinning: bool = False
+) -> tuple[ort.InferenceSession, ModelCard, str]:
+    """Session, card and seal of a model file.
+
+    `ModelFileError` if it is not ours or was altered, speaks another spec version, holds an operation that no export of
+    ours has or more than a model needs, or was trained on other inputs than this release makes; `ConfigError` for a
+    provider that is not there.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises a dozen types of its own
-        raise ModelFileError(f"{place}: ONNX Runtime refuses it: {str(error).splitlines()[0]}") from None
+    place = str(path)
+    model, digest = read(path)
+    graph = check_graph(model, place)
+    card = read_card(graph.metadata, place)
+    session = open_session(model, place, providers, threads, spinning)
+    _check_signature(session, card, place)
+    _check_names(card, place)
+    return session, card, digest
+
+
+def any_rows(session: ort.InferenceSession) -> bool:
+    """Whether a graph takes any number of symbols at once; files of release 0.1 take one."""
+    return isinstance(session.get_inputs()[0].shape[0], str)
 
 
 def _check_signature(session: ort.InferenceSession, card: ModelCard, place: str) -> None:
-    sides, spec = len(SIDES), card.spec
+    spec = card.spec
+    rows = session.get_inputs()[0].shape[0] if session.get_inputs() and any_rows(session) else len(SIDES)
     expected = {
-        "channels": [sides, len(card.channel_names), spec.frame.price_bins],
-        "scalars": [sides, len(card.scalar_names)],
-        "state": [sides, card.hidden],
-        "probabilities": [sides, len(spec.label.horizons_minutes)],
-        "next_state": [sides, card.hidden],
+        "channels": [rows, len(card.channel_names), spec.frame.price_bins],
+        "scalars": [rows, len(card.scalar_names)],
+        "state": [rows, card.hidden],
+        "probabilities": [rows, len(spec.label.horizons_minutes)],
+        "next_state": [rows, card.hidden],
     }
     found = {tensor.name: list(tensor.shape) for tensor in (*session.get_inputs(), *session.get_outputs())}
     if found != expected:
         raise ModelFileError(f"{place}: its graph takes and gives {found}, its card says {expected}")
+    if wrong := [t.name for t in (*session.get_inputs(), *session.get_outputs()) if t.type != "tensor(float)"]:
+        raise ModelFileError(f"{place}: its graph's {', '.join(wrong)} are not float32")
 
 
 def _check_names(card: ModelCard, place: str) -> None:

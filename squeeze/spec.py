@@ -278,23 +278,21 @@ class LabelSpec(Strict, frozen=True, kw_only=True):
 
 
 class SignalSpec(Strict, frozen=True, kw_only=True):
-    """The first signal machine: idle, armed, fired, cooling. Thresholds are multiples of the model's base rate."""
+    """What the model's makers say of its signals; the rest is the user's (`squeeze.signals.strategy.StrategySpec`)."""
 
     horizon_minutes: int
     """Whose probability the machine watches."""
     arm_ratio: float = 3.0
-    """A side arms at this many times the base rate."""
-    fire_ratio: float = 6.0
-    """... and fires at this many."""
-    confirm_seconds: float = 0.0
-    """How long the probability must stay over the firing threshold."""
+    """A probability alarms at this many times the base rate, where the card holds no threshold for the budget."""
+    confirm_seconds: float = 5.0
+    """How long it must stay over the threshold."""
     cooldown_minutes: float = 60.0
-    """Rest after a signal has fired and its horizon is over."""
+    """How long a side rests after a signal has ended."""
     clock_seconds: float = 60.0
     """How often the machine looks at its clock in a replay."""
 
     def __post_init__(self) -> None:
-        require(0 < self.arm_ratio <= self.fire_ratio, "arm_ratio must be positive and at most fire_ratio")
+        require(self.arm_ratio > 0, "arm_ratio is positive")
         require(
             self.confirm_seconds >= 0 and self.cooldown_minutes >= 0 and self.clock_seconds > 0, "times are positive"
         )

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntFlag
 from typing import Any
@@ -316,12 +317,24 @@ class MarketState:
 
     def snapshot(self) -> bytes:
         """The whole state as bytes (NumPy's npz without pickle), good for `restore` under the same spec."""
+        return self.freeze()()
+
+    def freeze(self) -> Callable[[], bytes]:
+        """The state as it is now, copied: what is returned makes the bytes of `snapshot`, in any thread, at any time.
+
+        A copy takes milliseconds, compressing it a second for a model that reads books.
+        """
         clocks = {name: getattr(self, name) for name in CLOCKS} | {"bars.count": self.bars.count}
         header = {"spec": self.spec.digest(), "clocks": clocks}
-        arrays: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8), **self._arrays()}
-        out = io.BytesIO()
-        np.savez_compressed(out, **arrays)
-        return out.getvalue()
+        arrays: dict[str, Any] = {"header": np.frombuffer(json.dumps(header).encode(), np.uint8)}
+        arrays |= {name: array.copy() for name, array in self._arrays().items()}
+
+        def packed() -> bytes:
+            out = io.BytesIO()
+            np.savez_compressed(out, **arrays)
+            return out.getvalue()
+
+        return packed
 
     def restore(self, snapshot: bytes) -> None:
         """Go on from a snapshot; `StepError`, and nothing has changed, if it is none or another spec's."""

@@ -1,10 +1,15 @@
 """Events and clocks in, messages out: the live path, which a replay drives in just the same way.
 
+    events ─► StepBuilder ─► MarketState ─► Frame ─► Predictor ─► Word ─┐
+       └────► Lookout (tape, zones, patterns) ──────────────────────────┴► View ─► SignalMachine ─► messages
+
 The step clock closes steps and gives probabilities; the faster signal clock drives the signal machine. A bar is part of
 the step that closes with it only if its known-at time says so: feeds stamp bars they build themselves with their close.
 """
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -12,60 +17,100 @@ import msgspec
 from squeeze.arrays import SIDES
 from squeeze.drift import DriftMonitor
 from squeeze.errors import SqueezeError, StepError
-from squeeze.market.events import AnyEvent, kind_of
+from squeeze.market.events import SECOND_NS, AnyEvent, kind_of
 from squeeze.market.steps import Step, StepBuilder
 from squeeze.predictor import Abstain, Prediction, Predictor
+from squeeze.sealed import Header, seal, unseal
+from squeeze.signals.checklist import answers
+from squeeze.signals.kept_scene import Packed, pack, unpack
+from squeeze.signals.look import Lookout, LookoutState
 from squeeze.signals.machine import SignalMachine
-from squeeze.signals.message import AbstainMessage, Message, ProbabilityMessage, decimal_text
+from squeeze.signals.message import AbstainMessage, Message, ProbabilityMessage, Side, State, decimal_text
+from squeeze.signals.portfolio import ALONE, Standing
+from squeeze.signals.strategy import StrategySpec
+from squeeze.signals.transition import Envelope, Transition
+from squeeze.signals.view import Word
+from squeeze.spec import Spec
 from squeeze.state import Frame, MarketState, flag_names
+
+CLOCK = "clock"
+"""The reason where the clock went back, or jumped ahead."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A stream at rest, as `Stream.snapshot` writes it."""
+    """A stream at rest: the body of what `Stream.snapshot` writes."""
 
-    model: str
-    sequence: int
+    stream_seq: int
     next_close_ns: int | None
+    now_ns: int | None
+    doubted_ns: int | None
+    mark: str | None
+    word: Word | None
     market: bytes
     predictor: tuple[int, bytes]
     machine: dict[str, Any]
     builder: dict[str, Any]
+    lookout: LookoutState
+    scene: Packed | None
+    ahead: dict[Side, Packed | None]
     drift: bytes | None
+    drifted: tuple[str, ...]
 
 
 class Stream:
     """One symbol's live path: `on_event` takes events in, `on_clock` returns what follows from them.
 
-    stream = Stream(load("model.onnx"))
+    stream = Stream(load("model.onnx"), read_strategy("strategy.yaml"))
     stream.warm(history)
     for message in stream.on_clock(now_ns):
         print(encode(message))
+
+    The clock is called every `signal.clock_seconds` or so. One that goes back, or further ahead than
+    `strategy.staleness` allows, is not followed: it gives `abstain` with the reason `clock` and the machine goes stale,
+    until the clock is right again, or the next look confirms the jump.
     """
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, predictor: Predictor, strategy: StrategySpec | None = None) -> None:
         self.predictor = predictor
-        self.spec = predictor.spec
-        self.market = MarketState(self.spec)
-        self.kinds = self.spec.market.kinds()
-        self.builder = StepBuilder(self.spec.market.symbol, self.market.length_ns, self.spec.map.bin_log)
-        horizon = self.spec.label.horizons_minutes.index(self.spec.signal.horizon_minutes)
-        self.horizon = horizon
-        rates = predictor.card.base_rates
-        self.machine = SignalMachine(
-            self.spec.signal,
-            self.spec.market.symbol,
-            predictor.digest,
-            {"long": rates["long"][horizon], "short": rates["short"][horizon]},
-            stale_ns=2 * self.market.length_ns,
-        )
-        self.next_close_ns: int | None = None
-        self.sequence = 0
-        self.mark: str | None = None
+        self.strategy = strategy or StrategySpec()
+        self.spec = spec = predictor.spec
         card = predictor.card
-        self.drift = None if card.drift is None else DriftMonitor(card.drift, card.spec.label.horizons_minutes, rates)
+        self.market = MarketState(spec)
+        self.kinds = spec.market.kinds()
+        self.builder = StepBuilder(spec.market.symbol, self.market.length_ns, spec.map.bin_log)
+        self.lookout = Lookout(spec, self.strategy.staleness)
+        self.machine = self._machine()
+        self.envelope = envelope(spec, predictor.digest, self.strategy.digest())
+        self.next_close_ns: int | None = None
+        self.now_ns: int | None = None
+        """The last clock that was believed."""
+        self.stream_seq = 0
+        """Number of the next message."""
+        self.mark: str | None = None
+        self.word: Word | None = None
+        self.drift = (
+            None if card.drift is None else DriftMonitor(card.drift, card.spec.label.horizons_minutes, card.base_rates)
+        )
         """Watches how far the inputs have drifted from training, where the card says what training saw."""
         self.drifted: tuple[str, ...] = ()
         """What the monitor flagged when it last looked: at the end of each part of its window."""
+        self._doubted_ns: int | None = None
+        """A clock that was not believed, until it is right again."""
+        self._ahead: dict[Side, Any] = {"long": None, "short": None}
+        """What the atlas showed when the side's zone was found ahead; a checklist says what has changed since."""
+        ticks = 2 * max(spec.signal.clock_seconds, spec.market.step_seconds)
+        self._jump_ns = round((self.strategy.staleness.jump_seconds + ticks) * SECOND_NS)
+
+    def _machine(self) -> SignalMachine:
+        """One that has seen nothing."""
+        card = self.predictor.card
+        rates: dict[Side, tuple[float, ...]] = {"long": card.base_rates["long"], "short": card.base_rates["short"]}
+        return SignalMachine(self.strategy, self.spec, self.predictor.digest, rates, card.alarms)
+
+    @property
+    def states(self) -> dict[Side, State]:
+        """The present state of each side's machine."""
+        return self.machine.states
 
     def on_event(self, event: AnyEvent) -> None:
         """Take an event in; what follows from it comes with the clock. `StepError` for another symbol's.
@@ -75,28 +120,65 @@ class Stream:
         """
         if kind_of(event) not in self.kinds.get(event.venue, ()):
             return
+        self.builder.add(event)
+        self.lookout.on_event(event)
         if self.next_close_ns is None:
             self.next_close_ns = -(-event.known_at_ns // self.market.length_ns) * self.market.length_ns
-        self.builder.add(event)
 
-    def on_clock(self, now_ns: int) -> list[Message]:
-        """Close the steps that are due, and let the signal machine look at its clock."""
+    def on_clock(self, now_ns: int, others: Standing = ALONE) -> list[Message]:
+        """Close the steps that are due, and let the signal machine look; `others` is what other symbols have open.
+
+        Before the first event there is nothing to say.
+        """
+        if self.next_close_ns is None:
+            return []
+        if not self._believes(now_ns):
+            return self._doubt(now_ns, others)
+        self._doubted_ns = None
         messages: list[Message] = []
         while self.next_close_ns is not None and self.next_close_ns <= now_ns:
             messages.append(self._close_step(self.next_close_ns))
-        for transition in self.machine.on_clock(now_ns):
-            messages.append(transition.message(self._count(), self.mark))
-        return messages
+        self.now_ns = now_ns
+        return messages + self._look(now_ns, (), others)
+
+    def _believes(self, now_ns: int) -> bool:
+        """Whether the clock goes on from where it was, or from where it jumped to at the last look."""
+        if now_ns < self.lookout.tape.now_ns:
+            return False
+        last, doubted, jump = self.now_ns, self._doubted_ns, self._jump_ns
+        is_near = last is None or now_ns - last <= jump
+        return is_near or (doubted is not None and 0 <= now_ns - doubted <= jump)
+
+    def _doubt(self, now_ns: int, others: Standing) -> list[Message]:
+        """Stay where the clock was last right, and say so once."""
+        is_first, self._doubted_ns = self._doubted_ns is None, now_ns
+        last = self.now_ns if self.now_ns is not None else self.lookout.tape.now_ns
+        messages: list[Message] = []
+        if is_first:
+            messages.append(AbstainMessage(**self._common(last), reasons=(CLOCK,)))
+        return messages + self._look(last, (CLOCK,), others)
+
+    def _look(self, now_ns: int, more_stale: tuple[str, ...], others: Standing) -> list[Message]:
+        view = self.lookout.view(now_ns, self.word, more_stale)
+        return [self._said(transition) for transition in self.machine.look(view, others)]
+
+    def _said(self, transition: Transition) -> Message:
+        """A move as a message; an entry gets its checklist where there is an atlas."""
+        scene, side, advice = self.lookout.scene, transition.side, transition.order_advice
+        if transition.state == "zone_ahead":
+            self._ahead[side] = scene
+        if transition.type == "entry" and scene is not None and advice is not None:
+            direction = 1 if advice.side == "buy" else -1
+            target = float(advice.targets[0]) if advice.targets else float("nan")
+            asked = answers(scene, SIDES.index(side), direction, target, self._ahead[side])
+            transition = msgspec.structs.replace(transition, checklist=asked)
+        return transition.message(self.envelope, self.count())
 
     def _close_step(self, close_ns: int) -> Message:
         frame, answer = self.advance(close_ns)
         self.mark = None if frame.mark.event_ns == 0 else decimal_text(frame.mark.close)
         if isinstance(answer, Abstain):
-            self.machine.on_probabilities(close_ns, None, answer.reasons)
             return AbstainMessage(**self._common(close_ns), reasons=answer.reasons)
-        self.machine.on_probabilities(
-            close_ns, {"long": answer.of("long", self.horizon), "short": answer.of("short", self.horizon)}
-        )
         return ProbabilityMessage(
             **self._common(close_ns),
             probabilities=self._by_horizon({s: answer.probabilities[i].tolist() for i, s in enumerate(SIDES)}),
@@ -105,24 +187,38 @@ class Stream:
             drift=self.drifted,
         )
 
-    def advance(self, close_ns: int) -> tuple[Frame, Prediction | Abstain]:
+    def advance(self, close_ns: int, *, live: bool = True) -> tuple[Frame, Prediction | Abstain]:
         """One step without messages: the frame, and what the model says of it.
 
         A step that the market's state refuses is dropped, an empty one takes its place, and the answer is `Abstain`
-        with what was wrong.
+        with what was wrong. With `live` False it is history, from which no entry follows.
         """
         step = self.builder.close(close_ns)
         self.next_close_ns = close_ns + self.market.length_ns
+        refused: tuple[str, ...] = ()
         try:
             frame = self.market.advance(step)
         except StepError as error:
+            refused = (str(error),)
             frame = self.market.advance(Step(step.symbol, close_ns, step.length_ns, {}))
-            self.predictor.step(frame)
-            self._watch(frame, None)
-            return frame, Abstain(step.symbol, close_ns, (str(error), *flag_names(frame.unhealthy)))
         answer = self.predictor.step(frame)
+        if refused:
+            answer = Abstain(step.symbol, close_ns, (*refused, *flag_names(frame.unhealthy)))
         self._watch(frame, answer if isinstance(answer, Prediction) else None)
+        self._hear(close_ns, answer)
+        self.lookout.on_frame(frame, self.market.map.open_interest_base)
+        if close_ns > self.lookout.tape.now_ns:
+            self.lookout.tape.advance(close_ns, live=live)
         return frame, answer
+
+    def _hear(self, close_ns: int, answer: Prediction | Abstain) -> None:
+        if isinstance(answer, Abstain):
+            self.word = Word(ts_ns=close_ns, probabilities=None, reasons=answer.reasons, drift=self.drifted)
+            return
+        long, short = answer.probabilities.tolist()
+        self.word = Word(
+            ts_ns=close_ns, probabilities=(tuple(long), tuple(short)), degraded=answer.degraded, drift=self.drifted
+        )
 
     def _watch(self, frame: Frame, said: Prediction | None) -> None:
         """Have the drift monitor follow; it is asked just before a new part of its window begins."""
@@ -134,33 +230,58 @@ class Stream:
 
     def warm(self, history: Iterable[AnyEvent], until_ns: int | None = None) -> None:
         """Fold recorded events in without a message, up to the last whole step (or to `until_ns`): the map fills, the
-        model's state runs.
+        model's state and the tape run.
         """
         newest = 0
         for event in history:
             if until_ns is not None and event.known_at_ns > until_ns:
                 break
             while self.next_close_ns is not None and event.known_at_ns > self.next_close_ns:
-                self.advance(self.next_close_ns)
+                self.advance(self.next_close_ns, live=False)
             self.on_event(event)
             newest = event.known_at_ns
         while self.next_close_ns is not None and self.next_close_ns <= (until_ns or newest):
-            self.advance(self.next_close_ns)
+            self.advance(self.next_close_ns, live=False)
+
+    def halt(self, reason: str) -> None:
+        """Stop, from the next look on, until `resume`."""
+        self.machine.halt(reason)
+
+    def resume(self) -> None:
+        """Go on, from the next look on."""
+        self.machine.resume()
+
+    def restarted(self) -> None:
+        """Say so after `restore` in a new process: an open trade is told to protect itself, and the clock may have
+        moved on.
+        """
+        self.machine.restarted()
+        self.now_ns = self._doubted_ns = None
 
     def snapshot(self) -> bytes:
-        """The whole stream, market, model state, machine and pending events, as bytes."""
-        return msgspec.msgpack.encode(self._parts())
+        """The whole stream, market, model state, machine and pending events, as sealed bytes (`squeeze.sealed`)."""
+        return self.freeze()()
+
+    def freeze(self) -> Callable[[], bytes]:
+        """The stream as it is now: what is returned makes the bytes of `snapshot`, in any thread, at any time."""
+        market, parts = self.market.freeze(), self._parts(b"")
+        header, rest = self._header(bool(parts.machine)), msgspec.msgpack.encode(parts)  # nothing is shared any more
+
+        def sealed() -> bytes:
+            whole = msgspec.structs.replace(msgspec.msgpack.decode(rest, type=Snapshot), market=market())
+            return seal(header, msgspec.msgpack.encode(whole))
+
+        return sealed
 
     def restore(self, snapshot: bytes) -> None:
-        """Go on from a snapshot of the same model; `StepError` for any other, and nothing has changed."""
+        """Go on from a snapshot of the same model, spec and strategy; `StepError` for any other, and nothing has
+        changed. One in which the machine has not looked yet, as `warm` leaves it, fits every strategy.
+        """
+        body = unseal(snapshot, self._header(True))
         try:
-            state = msgspec.msgpack.decode(snapshot, type=Snapshot)
-        except msgspec.DecodeError as error:
+            state = msgspec.msgpack.decode(body, type=Snapshot)
+        except msgspec.MsgspecError as error:
             raise StepError(f"not a stream's snapshot: {error}") from None
-        if state.model != self.predictor.digest:
-            raise StepError(
-                f"the snapshot was taken with model {state.model[:16]}…, this one is {self.predictor.digest[:16]}…"
-            )
         before = self._parts()
         try:
             self._take(state)
@@ -168,33 +289,62 @@ class Stream:
             self._take(before)
             raise StepError(f"not a stream's snapshot: {error}") from None
 
-    def _parts(self) -> Snapshot:
-        return Snapshot(
-            self.predictor.digest, self.sequence, self.next_close_ns, self.market.snapshot(),
-            self.predictor.snapshot(), self.machine.snapshot(), self.builder.snapshot(),
-            None if self.drift is None else msgspec.msgpack.encode((self.drift.snapshot(), self.drifted)),
+    def _header(self, used: bool) -> Header:
+        return Header(
+            model=self.predictor.digest, spec=self.spec.digest(), strategy=self.strategy.digest(), used=used
         )  # fmt: skip
+
+    def _parts(self, market: bytes | None = None) -> Snapshot:
+        machine = self.machine.snapshot()
+        fresh = self._machine().snapshot()
+        is_fresh = msgspec.msgpack.encode(machine) == msgspec.msgpack.encode(fresh)  # NaN is not NaN in Python
+        return Snapshot(
+            stream_seq=self.stream_seq,
+            next_close_ns=self.next_close_ns,
+            now_ns=self.now_ns,
+            doubted_ns=self._doubted_ns,
+            mark=self.mark,
+            word=self.word,
+            market=self.market.snapshot() if market is None else market,
+            predictor=self.predictor.snapshot(),
+            machine={} if is_fresh else machine,
+            builder=self.builder.snapshot(),
+            lookout=self.lookout.snapshot(),
+            scene=pack(self.lookout.scene),
+            ahead={side: pack(scene) for side, scene in self._ahead.items()},
+            drift=None if self.drift is None else self.drift.snapshot(),
+            drifted=self.drifted,
+        )
 
     def _take(self, state: Snapshot) -> None:
         self.market.restore(state.market)
         self.predictor.restore(*state.predictor)
-        self.machine.restore(state.machine)
+        self.machine = self._machine()
+        if state.machine:
+            self.machine.restore(state.machine)
         self.builder.restore(state.builder)
+        self.lookout.restore(state.lookout)
+        self.lookout.scene = unpack(state.scene)
+        self._ahead = {side: unpack(scene) for side, scene in state.ahead.items()}
         if self.drift is not None and state.drift is not None:
-            monitor, self.drifted = msgspec.msgpack.decode(state.drift, type=tuple[bytes, tuple[str, ...]])
-            self.drift.restore(monitor)
-        self.sequence, self.next_close_ns = state.sequence, state.next_close_ns
+            self.drift.restore(state.drift)
+        self.stream_seq, self.next_close_ns = state.stream_seq, state.next_close_ns
+        self.now_ns, self._doubted_ns = state.now_ns, state.doubted_ns
+        self.mark, self.word, self.drifted = state.mark, state.word, state.drifted
 
-    def _count(self) -> int:
-        self.sequence += 1
-        return self.sequence - 1
+    def count(self) -> int:
+        """The number of a message that is put on the stream now."""
+        self.stream_seq += 1
+        return self.stream_seq - 1
 
-    def _common(self, close_ns: int) -> dict[str, Any]:
-        return {
-            "model": self.predictor.digest,
-            "symbol": self.spec.market.symbol,
-            "ts_data_ns": close_ns,
-            "sequence": self._count(),
+    def _common(self, at_ns: int) -> dict[str, Any]:
+        """What a probability, or the want of one, says of itself; it holds for two steps."""
+        number = self.count()
+        return msgspec.structs.asdict(self.envelope) | {
+            "event_id": event_id(self.envelope.stream, number, at_ns // 1000),
+            "stream_seq": number,
+            "ts_data_us": at_ns // 1000,
+            "valid_until_us": (at_ns + 2 * self.market.length_ns) // 1000,
             "mark": self.mark,
         }
 
@@ -203,11 +353,41 @@ class Stream:
         return {side: {str(h): float(p) for h, p in zip(horizons, values[side], strict=True)} for side in SIDES}
 
 
+def event_id(stream: str, stream_seq: int, ts_data_us: int) -> str:
+    """First 16 hex digits of the SHA-256 of `stream|stream_seq|ts_data_us`: of what is no signal.
+
+    >>> event_id("BTCUSDT", 0, 0)
+    '1e7006281f0df1b8'
+    """
+    return hashlib.sha256(f"{stream}|{stream_seq}|{ts_data_us}".encode()).hexdigest()[:16]
+
+
+def envelope(spec: Spec, model: str, strategy: str) -> Envelope:
+    """What all messages of a market have in common, from the digests of its model and its strategy."""
+    drawn = msgspec.json.encode((spec.version, spec.market, spec.map, spec.frame, spec.atlas), order="sorted")
+    return Envelope(
+        producer=f"squeeze-predictor {release()}",
+        model_version=model,
+        map_version=hashlib.sha256(drawn).hexdigest()[:16],
+        config_hash=strategy,
+        stream=spec.market.symbol,
+        symbol=spec.market.symbol,
+    )
+
+
+def release() -> str:
+    """Of this package; `unknown` where it is used without being installed."""
+    try:
+        return metadata.version("squeeze-predictor")
+    except metadata.PackageNotFoundError:
+        return "unknown"
+
+
 def replay(
     stream: Stream, events: Iterable[AnyEvent], clock_seconds: float, until_ns: int | None = None
 ) -> Iterator[Message]:
     """Drive a stream with recorded events: each is heard once known, the clock looks every `clock_seconds`."""
-    tick_ns = round(clock_seconds * 1_000_000_000)
+    tick_ns = round(clock_seconds * SECOND_NS)
     now_ns: int | None = None
     for event in events:
         if now_ns is None:

@@ -48,7 +48,7 @@ SMALL: dict[str, Any] = {
             "every_minutes": 5,
             "recorded": "days",
         },
-        "signal": {"horizon_minutes": 60, "arm_ratio": 1.5, "fire_ratio": 2, "cooldown_minutes": 30},
+        "signal": {"horizon_minutes": 60, "arm_ratio": 1.5, "cooldown_minutes": 30},
     },
     "pretrain": {
         "until": "2025-01-07",

@@ -10,6 +10,7 @@ from squeeze.errors import DataError
 from squeeze.label_spec import CascadeSpec, PriceCascadeSpec
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS
 from squeeze.outcomes import Bars, Liquidations, price_measures
+from squeeze.outcomes.rows import rows
 from training.labels.agreement import (
     DROPS,
     LEAST_MOVES,
@@ -29,7 +30,6 @@ from training.labels.agreement import (
 )
 from training.labels.grounds import recorded_ground, simulated_grounds, sums_over
 from training.labels.report import span_of
-from training.labels.rows import rows
 
 
 def events(*spans, side=0):

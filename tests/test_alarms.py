@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS
+from squeeze.outcomes.rows import episodes
 from training.evaluation.alarms import (
     Claims,
     Curve,
@@ -19,7 +20,6 @@ from training.evaluation.alarms import (
     share,
     threshold_within,
 )
-from training.labels.rows import episodes
 
 FIVE = 5 * MINUTE_NS
 

@@ -19,7 +19,9 @@ from squeeze.strict import Strict, utc_ns
 from training.config import load_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-RUNS = sorted(CONFIGS.glob("*.yaml"))
+LIVE = {CONFIGS / "sinks.yaml", CONFIGS / "strategy.yaml"}
+"""What the live path reads; each has tests of its own."""
+RUNS = sorted(set(CONFIGS.glob("*.yaml")) - LIVE)
 MAPPINGS = sorted((CONFIGS / "import").glob("*.yaml"))
 SPACES = sorted((CONFIGS / "search").glob("*.yaml"))
 
@@ -29,7 +31,7 @@ def name_of(path):
 
 
 def test_every_yaml_is_a_run_or_a_mapping_or_a_search_space():
-    assert set(CONFIGS.rglob("*.y*ml")) == {*RUNS, *MAPPINGS, *SPACES}
+    assert set(CONFIGS.rglob("*.y*ml")) == {*RUNS, *MAPPINGS, *SPACES, *LIVE}
 
 
 @pytest.mark.parametrize("path", RUNS, ids=name_of)

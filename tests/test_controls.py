@@ -11,6 +11,7 @@ from sklearn.metrics import average_precision_score
 
 from squeeze.errors import ConfigError
 from squeeze.market.events import DAY_NS, HOUR_NS
+from squeeze.outcomes.rows import Rows
 from training import groups
 from training.controls import ablation
 from training.controls import runner as control_runs
@@ -18,7 +19,6 @@ from training.controls.controls import CONTROLS, FULL, map_scalars, permuted, re
 from training.controls.runner import rows_of, run_controls
 from training.controls.views import View, unit_maps, without
 from training.evaluation.pools import Pooled, pool, watched
-from training.labels.rows import Rows
 from training.prepare import Prepared
 
 SOME = np.array([3000, 40, 41, 3100, 2999])

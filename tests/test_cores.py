@@ -8,8 +8,8 @@ import onnx
 import pytest
 import torch
 
+from squeeze.engine import OUTPUTS, open_session
 from squeeze.model_file import ModelCard
-from squeeze.predictor import OUTPUTS, open_session
 from squeeze.spec import FrameSpec, LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 from training.config import NetworkSpec
 from training.export import to_onnx

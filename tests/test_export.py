@@ -11,8 +11,9 @@ import onnx
 import pytest
 import torch
 
+from squeeze.engine import INPUTS, OUTPUTS, open_session
 from squeeze.model_file import CARD_KEY, SEAL_KEY, read, read_card
-from squeeze.predictor import INPUTS, OUTPUTS, load, open_session
+from squeeze.predictor import load
 from training import export, runs
 from training.networks.network import StepModel
 from training.pretraining.data import SequenceData

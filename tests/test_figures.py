@@ -73,25 +73,24 @@ def signals(times_ns, mark, probabilities):
     for side, p in probabilities.items():
         over = np.nan_to_num(p) >= 6 * BASE[side]
         for t in np.flatnonzero(over[1:] & ~over[:-1]) + 1:
-            for state, before in (("armed", "idle"), ("fired", "armed")):
+            for state, before in (("zone_ahead", "idle"), ("approach", "zone_ahead")):
                 messages.append(
                     {
-                        "type": "signal",
-                        "ts_data_ns": int(times_ns[t]),
-                        "at_ns": int(times_ns[t]),
-                        "sequence": 0,
+                        "type": "state",
+                        "ts_data_us": int(times_ns[t]) // 1000,
+                        "stream_seq": 0,
                         "mark": f"{mark[t]:.1f}",
                         "signal_id": f"{t:016x}",
                         "side": side,
                         "state": state,
-                        "previous_state": before,
-                        "reason": f"over_{'arm' if state == 'armed' else 'fire'}_threshold",
-                        "probability": float(p[t]),
+                        "prev_state": before,
+                        "reason_codes": ["major_zone" if state == "zone_ahead" else "approaching"],
+                        "probs": {"h60": {side: float(p[t])}},
                         "base_rate": BASE[side],
                     }
                 )
-    messages.sort(key=lambda m: m["ts_data_ns"])
-    return [m | {"sequence": i} for i, m in enumerate(messages)]
+    messages.sort(key=lambda m: m["ts_data_us"])
+    return [m | {"stream_seq": i} for i, m in enumerate(messages)]
 
 
 def judged(rows=4000, seed=0):
@@ -266,7 +265,7 @@ def test_the_page_shows_scores_messages_and_that_the_data_are_simulated(tmp_path
     assert '<td class="number">1,200</td>' in text
     assert text.count(">–</td>") == 3
     assert "<strong>Simulated data.</strong>" in text
-    assert "over_fire_threshold" in text
+    assert "approaching" in text
     assert "Simulated data." not in page(tmp_path / "real.html", summary={"data": "recorded on Bybit"})
 
 
@@ -274,7 +273,7 @@ HOSTILE = "</script><script>alert('x')</script>"
 
 
 def test_hostile_text_is_escaped_wherever_it_comes_from(tmp_path):
-    abstain = {"type": "abstain", "ts_data_ns": START_NS, "sequence": 0, "mark": None, "reasons": [HOSTILE]}
+    abstain = {"type": "abstain", "ts_data_us": START_NS // 1000, "stream_seq": 0, "mark": None, "reasons": [HOSTILE]}
     bins = (np.array([0.1]), np.array([0.1]), np.array([10]))
     text = page(
         tmp_path / "page.html",

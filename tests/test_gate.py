@@ -187,8 +187,8 @@ def test_a_run_that_passes_becomes_champion_and_loads_like_the_plain_file(candid
 def same_predictions(one, other):
     """Whether two predictors' graphs give the same bits over random steps with carried state."""
     rng = np.random.default_rng(0)
-    sessions = [predictor._session for predictor in (one, other)]
-    inputs = {t.name: rng.random(t.shape).astype(np.float32) for t in sessions[0].get_inputs()}
+    sessions = [predictor.session for predictor in (one, other)]
+    inputs = {t.name: rng.random((2, *t.shape[1:])).astype(np.float32) for t in sessions[0].get_inputs()}
     for _ in range(20):
         inputs |= {name: rng.random(inputs[name].shape).astype(np.float32) for name in ("channels", "scalars")}
         mine, others = (session.run(("probabilities", "next_state"), inputs) for session in sessions)

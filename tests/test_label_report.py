@@ -11,10 +11,10 @@ from small import noised
 from squeeze.errors import ConfigError, DataError
 from squeeze.label_spec import CascadeSpec, PriceCascadeSpec
 from squeeze.market.events import HOUR_NS
+from squeeze.outcomes.rows import Rows, rows
 from squeeze.spec import LabelSpec
 from training.labels.page import keep_section, markdown, report_tables, section
 from training.labels.report import months, rates, report, span_of, variants
-from training.labels.rows import Rows, rows
 from training.splits import blocks
 from training.verbs.labels import labels
 

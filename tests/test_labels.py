@@ -8,9 +8,9 @@ from squeeze.errors import DataError, LakeError
 from squeeze.label_spec import CascadeSpec, PriceCascadeSpec
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, Feed
 from squeeze.market.lake import Lake
+from squeeze.outcomes.rows import AT_THE_END, INSIDE, NO_BARS, NO_LIMIT, NOT_RECORDED, Rows, episodes, labelled, rows
 from squeeze.spec import LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 from training.labels.checks import require_events
-from training.labels.rows import AT_THE_END, INSIDE, NO_BARS, NO_LIMIT, NOT_RECORDED, Rows, episodes, labelled, rows
 from training.splits import Block
 
 DAY = 20_000 * DAY_NS

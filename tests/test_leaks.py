@@ -29,6 +29,7 @@ from squeeze.market.events import (
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake, read_events
 from squeeze.market.steps import steps
+from squeeze.outcomes.rows import rows
 from squeeze.state import MarketState
 from squeeze.strict import utc_ns
 from training.controls.leaks import (
@@ -44,7 +45,6 @@ from training.controls.leaks import (
     noise,
     seen,
 )
-from training.labels.rows import rows
 from training.splits import Block
 from training.walk import fit_block
 

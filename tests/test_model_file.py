@@ -120,4 +120,4 @@ def test_a_sealed_file_without_a_card_or_a_graph_is_refused(file, refused):
         proto.metadata_props.extend(kept)
 
     refused(resealed(file, drop_card), "its card cannot be read|does not fit")
-    refused(resealed(file, lambda proto: proto.ClearField("graph")), "ONNX Runtime refuses it")
+    refused(resealed(file, lambda proto: proto.ClearField("graph")), "expected one graph, found 0")

@@ -12,11 +12,11 @@ from squeeze.market.events import HOUR_NS, MINUTE_NS
 from squeeze.market.raw_log import RawLog
 from squeeze.market.replay import raw_events
 from squeeze.outcomes import Liquidations
+from squeeze.outcomes import rows as labels
 from squeeze.tools.study.study import conduct, gather, spec_of
 from squeeze.tools.study.task import decision_times, first_test_ns, liquidations, load_task, simulated_task
 from squeeze.tools.study.walls import looks, walls
 from training import splits
-from training.labels import rows as labels
 
 
 def test_a_study_stops_where_the_trainings_first_test_block_begins(small):

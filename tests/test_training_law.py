@@ -6,9 +6,9 @@ from small import cut, noised
 
 from squeeze.market.events import MINUTE_NS, SECOND_NS
 from squeeze.market.lake import Lake
+from squeeze.outcomes.rows import Rows
 from training.config import day_ns
 from training.examples import build
-from training.labels.rows import Rows
 from training.splits import Block
 from training.walk import Prepared, fit_block, prepare, pretrained, scores_over, weights_digest
 

@@ -82,7 +82,7 @@ def _replayed(model: Path, lake: Lake, from_ns: int, path: Path, shown: TextIO) 
     stream = Stream(load(model))
     market = stream.spec.market
     stream.warm(read_events(lake, market, None, from_ns), from_ns - 1)
-    what = "signals that fire or end, and a probability every six hours"
+    what = "alarms, what follows from them, and a probability every six hours"
     print(f"\nreplaying from {utc(from_ns)} through the live path: {what}", file=shown, flush=True)
     messages = []
     with path.open("wb") as file:
@@ -95,12 +95,17 @@ def _replayed(model: Path, lake: Lake, from_ns: int, path: Path, shown: TextIO) 
 
 
 def _line(message: Message) -> str | None:
-    when = utc(message.ts_data_ns)[5:16].replace("T", " ")
-    if isinstance(message, SignalMessage) and message.state in ("fired", "cooling"):
-        p = "  -  " if message.probability is None else f"{message.probability:.3f}"
-        what = f"{message.side:>5} squeeze {message.state.upper():<8} p={p}  {message.reason}"
-        return f"  {when}  mark {message.mark:>8}  {what}  {message.signal_id}"
-    if isinstance(message, ProbabilityMessage) and message.ts_data_ns % (6 * HOUR_NS) == 0:
+    at_ns = message.ts_data_us * 1000
+    when = utc(at_ns)[5:16].replace("T", " ")
+    if isinstance(message, SignalMessage) and message.signal_id and message.state != "zone_ahead":
+        probability = "  -  "
+        if message.probs is not None:
+            longest = max(message.probs, key=lambda horizon: int(horizon[1:]))
+            probability = f"{message.probs[longest][message.side]:.3f}"
+        why = ", ".join(message.reason_codes)
+        what = f"{message.side:>5} squeeze {message.state.upper():<11} p={probability}  {why}"
+        return f"  {when}  mark {message.mark or '-':>8}  {what}  {message.signal_id}"
+    if isinstance(message, ProbabilityMessage) and at_ns % (6 * HOUR_NS) == 0:
         longest = max(message.probabilities["long"], key=int)
         said = ", ".join(
             f"P({side} squeeze in {longest} min)={message.probabilities[side][longest]:.3f}" for side in SIDES
@@ -122,12 +127,12 @@ def _draw(
     until_ns = _busiest(pool)
     from_ns = until_ns - SHOWN_DAYS * DAY_NS
     times, mark, heat, widths = heat_window(prepared, from_ns, until_ns)
-    said = {m.ts_data_ns: m.probabilities for m in messages if isinstance(m, ProbabilityMessage)}
+    said = {m.ts_data_us * 1000: m.probabilities for m in messages if isinstance(m, ProbabilityMessage)}
     probabilities = {
         side: np.array([said[t][side][str(minutes)] if t in said else np.nan for t in times.tolist()]) for side in SIDES
     }
     _, true = pool.held(times)
-    plain = [json.loads(encode(m)) for m in messages if from_ns <= m.ts_data_ns < until_ns]
+    plain = [json.loads(encode(m)) for m in messages if from_ns <= m.ts_data_us * 1000 < until_ns]
     rates = {side: float(pool.base_rate[-1, s]) for s, side in enumerate(SIDES)}
     title = f"Simulated market, {utc(from_ns)[:10]} to {utc(until_ns)[:10]}"
     picture = heatmap_figure(times, mark, heat, widths, probabilities, true, plain, minutes, rates, title)

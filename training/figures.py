@@ -24,8 +24,8 @@ from squeeze.tools.drawing import (
     COLOURS,
     SIDE_COLOURS,
     SIDE_TITLES,
+    alarms,
     brightest,
-    fired,
     mark_at,
     price_levels,
     thin_map,
@@ -177,7 +177,7 @@ def heatmap_figure(
 ) -> Figure:
     """The mark price over the map on absolute prices, and under it the probabilities of both sides: 1600 × 1000 pixels.
 
-    The arguments are those of `squeeze.tools.page.write_page`. Triangles are signals that fired; a strip is grey
+    The arguments are those of `squeeze.tools.page.write_page`. Triangles are alarms; a strip is grey
     where the event did follow within the horizon.
     """
     figure = Figure(figsize=(16, 10), dpi=100, layout="constrained")
@@ -186,11 +186,11 @@ def heatmap_figure(
     _draw_heat(figure, heat_axes, times, mark, relative_map, bin_widths)
     heat_axes.set_title(title, fontsize=15, loc="left")
     for axes, side in zip(strips, SIDES, strict=True):
-        signals = fired(messages, side)
-        cuts = np.array([m["ts_data_ns"] for m in signals], dtype=np.int64).astype("datetime64[ns]")
+        signals = alarms(messages, side)
+        cuts = np.array([m["ts_data_us"] for m in signals], dtype=np.int64).astype("datetime64[us]")
         shape = {"marker": "v" if side == "long" else "^", "color": SIDE_COLOURS[side], "edgecolors": "white"}
         price = mark_at(signals, times_ns, mark)
-        heat_axes.scatter(cuts, price, s=150, linewidths=1.3, zorder=4, label=f"{side} signal fired", **shape)
+        heat_axes.scatter(cuts, price, s=150, linewidths=1.3, zorder=4, label=f"{side} alarm", **shape)
         base_rate = None if base_rates is None else base_rates[side]
         _draw_strip(axes, times, probabilities[side], label_true[side], side, base_rate)
         axes.set_ylabel(f"P within {horizon_minutes} min")

@@ -8,11 +8,11 @@ import numpy as np
 
 from squeeze.errors import ConfigError, DataError
 from squeeze.market.lake import Lake
+from squeeze.outcomes.rows import Rows, rows
 from squeeze.state import MarketState
 from training.config import RunConfig, SplitSpec, day_ns
 from training.examples import Examples, Progress, alike, build, silent
 from training.labels.checks import require_events
-from training.labels.rows import Rows, rows
 from training.leverage.mixing import starting_weights
 from training.splits import Block, blocks
 

@@ -16,10 +16,10 @@ from torch import nn
 
 from squeeze.errors import DataError
 from squeeze.market.events import MINUTE_NS
+from squeeze.outcomes.rows import Rows
 from training.config import day_ns
 from training.examples import Progress, known_rows, required_channels, silent
 from training.head import fit_head
-from training.labels.rows import Rows
 from training.networks.network import Head, SqueezeNetwork
 from training.prepare import Prepared, prepare, task_rows, test_blocks, validation_blocks
 from training.pretraining.scorers import families, pretrained, scores_over, student, whole_chunks

@@ -24,11 +24,16 @@ from squeeze.outcomes.recorded import (
 
 
 def cascades(
-    found: Liquidations, bars: Bars, interest: OpenInterest | None = None, spec: CascadeSpec | None = None
+    found: Liquidations,
+    bars: Bars,
+    interest: OpenInterest | None = None,
+    spec: CascadeSpec | None = None,
+    since_ns: int | None = None,
 ) -> Cascades:
     """All cascades of both sides; an onset is the first whole second at which (i) to (iv) hold.
 
-    It looks ahead of an onset by `reach_seconds`, and of an end by `end_seconds`.
+    It looks ahead of an onset by `reach_seconds`, and of an end by `end_seconds`. With `since_ns` it looks for no onset
+    before then, and what began before then and still goes on counts as beginning with its next second that qualifies.
 
     Five longs of 100,000 USD within five seconds, after two quiet days, and the mark falls by 2 %:
 
@@ -44,7 +49,7 @@ def cascades(
     spec = spec or CascadeSpec()
     rows = []
     for side in range(2):
-        at = alarms(found, bars, side, interest, spec)
+        at = alarms(found, bars, side, interest, spec, since_ns)
         onsets = at[moved(found, bars, at, side, spec)]
         rows += [(*span, side) for span in _merged(found, onsets, side, spec)]
     rows.sort()
@@ -56,16 +61,23 @@ def cascades(
 
 
 def alarms(
-    found: Liquidations, bars: Bars, side: int, interest: OpenInterest | None = None, spec: CascadeSpec | None = None
+    found: Liquidations,
+    bars: Bars,
+    side: int,
+    interest: OpenInterest | None = None,
+    spec: CascadeSpec | None = None,
+    since_ns: int | None = None,
 ) -> Times:
     """Whole seconds at which (i), (ii) and (iii) hold, as far as the data can say: causal, usable live.
 
-    Of sums, the ends of intervals.
+    Of sums, the ends of intervals. With `since_ns` none before then, which saves the time.
     """
     spec = spec or CascadeSpec()
     window_ns = _window_ns(found, spec)
     own_ns = found.times_ns[found.side == side]
-    at = own_ns if found.cadence_ns else _seconds_after(own_ns, window_ns)
+    wanted_ns = own_ns if since_ns is None else own_ns[own_ns > since_ns - window_ns - SECOND_NS]
+    at = wanted_ns if found.cadence_ns else _seconds_after(wanted_ns, window_ns)
+    at = at if since_ns is None else at[at >= since_ns]
     at = at[is_recorded(found, at)]
     own, other = (window_sums(found, s, at, window_ns) for s in (side, 1 - side))
     limit = np.maximum(_quantiles(found, side, at, window_ns, spec), spec.floor_usd)  # NaN stays: nothing exceeds it

@@ -1,6 +1,6 @@
 """From calibrated probabilities to signals: the machine that decides, and the JSON lines that say so."""
 
-from squeeze.signals.machine import SignalMachine, Transition
+from squeeze.signals.machine import SignalMachine
 from squeeze.signals.message import (
     AbstainMessage,
     AnyMessage,
@@ -11,16 +11,24 @@ from squeeze.signals.message import (
     decode,
     encode,
 )
+from squeeze.signals.strategy import StrategySpec, read_strategy
+from squeeze.signals.transition import Envelope, Transition
+from squeeze.signals.view import View, Word
 
 __all__ = [
     "AbstainMessage",
     "AnyMessage",
+    "Envelope",
     "Message",
     "ProbabilityMessage",
     "SignalMachine",
     "SignalMessage",
+    "StrategySpec",
     "Transition",
+    "View",
+    "Word",
     "decimal_text",
     "decode",
     "encode",
+    "read_strategy",
 ]

@@ -1,330 +1,254 @@
-"""When a probability becomes a signal.
+"""The signal machine of domain.md §6: from a zone ahead to a trade that is over, for one symbol, both sides inside.
 
-            p ≥ arm             p ≥ fire for confirm_seconds         p < arm, abstain,
-    idle ────────────► armed ─────────────────────────────► fired ─────────────────────► cooling
-     ▲                   │                                         horizon elapsed          │
-     ├───────────────────┘ p < arm, abstain                                                 │
-     └──────────────────────────────────────────────────────────────────────────────────────┘ cooldown_minutes
+              zone worth watching      fast, near, probable     in it, prints        onset rule
+        idle ───────────────► zone_ahead ─────────► approach ─────────► triggered ─────────► cascade ─┐ next zone
+         ▲ ▲                      │ lost, thinned,      │                   │ false break,      │  ▲ ───┘
+         │ └──────────────────────┴─ away, timer ───────┘                   │ no onset          │ over
+         │                                                                  ▼                   ▼
+         ├───────────── rested ────────────────────────────────────── invalidated          aftermath
+         │                                                                                      │ calm, cleared, pays
+         └───────────── rested ─── done ◄── too late, opposite cascade, no size ────────────────┤
+                                    ▲ ▲                                                         ▼
+                                    │ └─────────────────── expired ────────────────────────── entry
+                                    └── stop, trail, time, momentum ── managed ◄── filled ──────┘
 
-The model speaks once a step (`on_probabilities`), the machine acts on a clock of its own (`on_clock`), so that silence
-of the data is noticed too. Each side has a state of its own, both may be live at once. The state is a value and a look
-at the clock a pure function of it: a replay that makes the same calls gets the same bytes, and a restored machine goes
-on as if nothing had happened.
+        any ── an input is stale ──► stale ── healthy for a minute ──► idle
+        any ── halted, or a bad day ──► halted ── resumed, or a new day ──► idle (stale, while an input is)
+
+Each arrow is one message (`Transition`). There is no arrow from `cascade` to `entry`. A setup has one `signal_id` from
+`zone_ahead` to its one terminal message, `exit` if a trade was filled and `cancel` otherwise; what comes of a setup
+that goes stale or is halted is said when the side comes back. Until then an open trade has been told to `protect`.
+
+Both sides follow their own setups at once, but only one of them can be in a trade, and none enters while the other is
+in an aftermath. A look is pure in effect: the memory is a value, and it is replaced at the end or not at all.
 """
 
-import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, get_args
 
 import msgspec
+from msgspec.structs import replace
 
 from squeeze.errors import ConfigError, StepError
-from squeeze.market.events import MINUTE_NS, SECOND_NS
-from squeeze.signals.message import Reason, Side, SignalMessage, State
-from squeeze.spec import SignalSpec
+from squeeze.market.events import SECOND_NS
+from squeeze.signals import exits, machine_facts, machine_rules, machine_states
+from squeeze.signals.alarm_threshold import AlarmThreshold
+from squeeze.signals.machine_look import Look, limits_of
+from squeeze.signals.machine_memory import Memory, SideMemory, take_in
+from squeeze.signals.machine_states import Move
+from squeeze.signals.message import Side, State, decimal_text
+from squeeze.signals.portfolio import ALONE, Standing
+from squeeze.signals.strategy import StrategySpec
+from squeeze.signals.transition import TERMINAL, Kind, Transition, digest, event_id
+from squeeze.signals.view import View
+from squeeze.spec import Spec
 from squeeze.strict import convert
 
-HIGHEST_THRESHOLD = 0.95
-"""Where a ratio times a high base rate would ask for more than a calibrated model ever says, this is enough."""
-
 SIDES: tuple[Side, ...] = get_args(Side)
-
-
-class Transition(msgspec.Struct, frozen=True, kw_only=True):
-    """A `SignalMessage` that has not been put on a stream: it lacks only `sequence` and `mark`."""
-
-    model: str
-    symbol: str
-    ts_data_ns: int
-    signal_id: str
-    event_id: str
-    seq: int
-    side: Side
-    state: State
-    previous_state: State
-    reason: Reason
-    abstain_reasons: tuple[str, ...]
-    at_ns: int
-    valid_until_ns: int
-    probability: float | None
-    base_rate: float
-    horizon_minutes: int
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the signal ends here; that happens once for each `signal_id`."""
-        return self.state == "idle"
-
-    def message(self, sequence: int, mark: str | None) -> SignalMessage:
-        """What goes on the stream."""
-        return SignalMessage(sequence=sequence, mark=mark, **msgspec.structs.asdict(self))
-
-
-class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
-    """What one side's probability is held against, and for how long; all times in nanoseconds."""
-
-    base_rate: float
-    arm: float
-    fire: float
-    confirm_ns: int
-    horizon_ns: int
-    cooldown_ns: int
-    stale_ns: int
-
-
-class Word(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the model last said, and the data cut it said it for."""
-
-    ts_ns: int
-    probabilities: dict[Side, float] | None
-    """None: it abstained."""
-    reasons: tuple[str, ...] = ()
-
-
-class SideState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All that a side remembers; `armed_ns` stays when it is idle again, since a data cut arms one signal only."""
-
-    state: State = "idle"
-    since_ns: int | None = None
-    """When the clock saw this state begin."""
-    armed_ns: int | None = None
-    """Data cut of the probability that armed the newest signal; it names the signal."""
-    over_since_ns: int | None = None
-    """Data cut since which every probability has been over the firing threshold, without a silence."""
-    signal_id: str = ""
-    seq: int = 0
-    """Number of the next event of this signal."""
-
-
-class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole state of a machine, and whose it is."""
-
-    symbol: str
-    model: str
-    now_ns: int | None = None
-    word: Word | None = None
-    sides: dict[Side, SideState] = msgspec.field(default_factory=lambda: {side: SideState() for side in SIDES})
+MOST_MOVES = 24
+"""Of a side at one look; more than any way through the diagram has."""
 
 
 class SignalMachine:
-    """Turns the probabilities of `spec.horizon_minutes` into at most one live signal per side.
+    """One symbol's machine; `look` is all that a clock has to call.
 
-    `model` is the digest of the model file and `base_rates` how often each side's event came true in training, strictly
-    between 0 and 1 (`ConfigError` otherwise). A side arms at `arm_ratio` times its base rate and fires at `fire_ratio`
-    times, but neither threshold is put above 0.95. A probability holds until the next one, and for `stale_ns` at most:
-    two steps, as a rule. The clock acts on the newest word only: what was said and withdrawn between two looks is not
-    seen, except that it starts the confirmation anew.
-
-    >>> spec = SignalSpec(horizon_minutes=15)  # arms at 3 and fires at 6 times the base rate
-    >>> machine = SignalMachine(spec, "BTC", "digest", {"long": 0.02, "short": 0.02}, stale_ns=2 * MINUTE_NS)
-    >>> machine.on_probabilities(0, {"long": 0.13, "short": 0.01})
-    >>> [(t.side, t.previous_state, t.state, t.reason) for t in machine.on_clock(0)]
-    [('long', 'idle', 'armed', 'over_arm_threshold'), ('long', 'armed', 'fired', 'over_fire_threshold')]
+    `base_rates` are the model's, by side and then by the label's horizons, each strictly between 0 and 1
+    (`ConfigError` otherwise), and `alarms` its card's thresholds. A side's alarm threshold is that of the strategy's
+    budget of false alarms, or `arm_ratio` base rates where the card holds none for it. Neither is above 0.95.
     """
 
     def __init__(
-        self, spec: SignalSpec, symbol: str, model: str, base_rates: Mapping[Side, float], *, stale_ns: int
+        self,
+        strategy: StrategySpec,
+        spec: Spec,
+        model: str,
+        base_rates: Mapping[Side, Sequence[float]],
+        alarms: tuple[AlarmThreshold, ...] = (),
     ) -> None:
-        if stale_ns <= 0:
-            raise ConfigError(f"stale_ns must be positive, got {stale_ns}")
-        self.spec = spec
-        self.stale_ns = stale_ns
-        self.thresholds = {side: _thresholds(spec, side, base_rates, stale_ns) for side in SIDES}
-        self._memory = Memory(symbol=symbol, model=model)
+        self.strategy = strategy
+        self.limits = tuple(limits_of(strategy, spec, model, base_rates, alarms, side) for side in SIDES)
+        self._clock_ns = round(spec.signal.clock_seconds * SECOND_NS)
+        self._memory = Memory(symbol=spec.market.symbol, model=model, config=strategy.digest())
 
     @property
     def states(self) -> dict[Side, State]:
         """The present state of each side."""
         return {side: self._memory.sides[side].state for side in SIDES}
 
-    def on_probabilities(
-        self, ts_ns: int, probabilities: Mapping[Side, float] | None, reasons: tuple[str, ...] = ()
-    ) -> None:
-        """Hear what the model says of the data up to `ts_ns`; None when it abstains, and then why.
+    @property
+    def standing(self) -> Standing:
+        """Open risk and the day's result: what the machines of other symbols have to know of this one."""
+        risk = {"buy": 0.0, "sell": 0.0}
+        for mind in self._memory.sides.values():
+            if mind.trade is not None:
+                risk[mind.trade.order] += mind.trade.risk_percent
+        return Standing(buy_percent=risk["buy"], sell_percent=risk["sell"], day_r=self._memory.day_r)
 
-        Nothing is decided before the next `on_clock`. `StepError` for a data cut before the last one and for a
-        probability outside [0, 1]; the machine is then as it was.
+    def look(self, view: View, others: Standing = ALONE) -> list[Transition]:
+        """What changes at `view.now_ns`, in order, longs first; a second look at the same view finds nothing.
+
+        `others` is what is open in other symbols (`portfolio.together`). `StepError` for a clock that goes back or
+        stands before the data, and for a view that cannot be: a price that is not positive, or probabilities outside
+        [0, 1] or that fall with the horizon. The machine is then as it was.
         """
-        memory = self._memory
-        if memory.word is not None and ts_ns < memory.word.ts_ns:
-            raise StepError(f"probabilities must not go back: {ts_ns} after {memory.word.ts_ns}")
-        silence = () if probabilities is not None else tuple(reasons)
-        word = Word(ts_ns=ts_ns, probabilities=_checked(probabilities), reasons=silence)
-        broken = memory.word is None or ts_ns - memory.word.ts_ns > self.stale_ns
-        sides = {side: _hear(memory.sides[side], word, side, self.thresholds[side], broken) for side in SIDES}
-        self._memory = msgspec.structs.replace(memory, word=word, sides=sides)
+        before = self._memory
+        _check(view, before.now_ns, len(self.limits[0].horizons))
+        gap_ns = 0 if before.now_ns is None else view.now_ns - before.now_ns
+        stale = machine_rules.stale_inputs(view, self.strategy.health, gap_ns, self._clock_ns)
+        memory = take_in(before, view, not stale)
+        said: list[Transition] = []
+        results: list[float] = []
+        sides: dict[Side, SideMemory] = {}
+        for index, side in enumerate(SIDES):
+            limits = self.limits[index]
+            look = Look(
+                view=view,
+                side=index,
+                memory=memory,
+                other=before.sides[SIDES[1 - index]],
+                others=others,
+                stale=tuple(f"stale_{name}" for name in stale),
+                is_day_over=memory.day_r + others.day_r <= -self.strategy.portfolio.daily_stop_r,
+                probability=machine_rules.probability(view, index, limits.horizon, limits.word_ns),
+                limits=limits,
+                strategy=self.strategy,
+            )
+            sides[side] = _follow(look, before.sides[side], said, results)
+        if results:
+            memory = replace(memory, day_r=memory.day_r + math.fsum(results), exit_ns=view.now_ns)
+        self._memory = replace(memory, sides=sides, is_restarted=False)
+        return said
 
-    def on_clock(self, now_ns: int) -> list[Transition]:
-        """What changes at `now_ns`, in order, longs first; a second look at the same instant and word finds nothing.
+    def halt(self, reason: str) -> None:
+        """Stop, from the next look on, until `resume`: an open trade is told to protect itself."""
+        self._memory = replace(self._memory, halted=reason or "by hand")
 
-        `StepError` for a clock that goes back, or that stands before the data; the machine is then as it was.
+    def resume(self) -> None:
+        """Go on, from the next look on."""
+        self._memory = replace(self._memory, halted=None)
+
+    def restarted(self) -> None:
+        """Say so after `restore` in a new process: the next look tells an open trade to protect itself."""
+        self._memory = replace(self._memory, is_restarted=True)
+
+    def on_fill(self, signal_id: str, price: float, quantity: float, at_ns: int) -> None:
+        """The consumer's entry was filled, or a part of it, while the advice held; the next look follows from it.
+
+        Parts add up. `StepError`, and nothing has changed, where fills are on paper, for a signal without a live entry,
+        for a fill before the advice or after its end (a second is tolerated), and for more than was advised.
         """
-        memory = self._memory
-        if memory.now_ns is not None and now_ns < memory.now_ns:
-            raise StepError(f"the signal clock must not go back: {now_ns} after {memory.now_ns}")
-        if memory.word is not None and now_ns < memory.word.ts_ns:
-            raise StepError(f"the signal clock must not stand before the data: {now_ns} before {memory.word.ts_ns}")
-        sides: dict[Side, SideState] = dict(memory.sides)
-        found: list[Transition] = []
-        if memory.word is not None:
-            for side in SIDES:
-                while (reason := _next(sides[side], memory.word, side, self.thresholds[side], now_ns)) is not None:
-                    sides[side], transition = self._move(sides[side], memory.word, side, *reason, now_ns)
-                    found.append(transition)
-        self._memory = msgspec.structs.replace(memory, now_ns=now_ns, sides=sides)
-        return found
+        if self.strategy.entry.fills != "consumer":
+            raise StepError("fills are on paper: entry.fills must be consumer for a fill to be reported")
+        for side, mind in self._memory.sides.items():
+            if mind.trade is not None and mind.signal_id == signal_id:
+                trade = exits.filled(mind.trade, price, quantity, at_ns)
+                self._memory = replace(self._memory, sides={**self._memory.sides, side: replace(mind, trade=trade)})
+                return
+        raise StepError(f"a fill of signal {signal_id!r}, which has no live entry")
 
     def snapshot(self) -> dict[str, Any]:
-        """The whole state in plain JSON types."""
+        """The whole state in plain types; what is unknown is NaN, so MessagePack holds it and JSON does not."""
         plain: dict[str, Any] = msgspec.to_builtins(self._memory)
         return plain
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """Go on from a snapshot of the same symbol and model; `ConfigError` for any other, and nothing has changed."""
+        """Go on from a snapshot of the same symbol, model and strategy; `ConfigError` for another: nothing changed."""
         memory = convert(snapshot, Memory, "signal snapshot")
-        ours, theirs = (self._memory.symbol, self._memory.model), (memory.symbol, memory.model)
+        ours = (self._memory.symbol, self._memory.model, self._memory.config)
+        theirs = (memory.symbol, memory.model, memory.config)
         if ours != theirs:
-            raise ConfigError(f"signal snapshot: expected symbol and model {ours}, got {theirs}")
-        if set(memory.sides) != set(SIDES):
-            raise ConfigError(f"signal snapshot: expected sides {SIDES}, got {tuple(memory.sides)}")
+            raise ConfigError(f"signal snapshot: expected symbol, model and strategy {ours}, got {theirs}")
         self._memory = memory
 
-    def _move(
-        self, old: SideState, word: Word, side: Side, state: State, reason: Reason, now_ns: int
-    ) -> tuple[SideState, Transition]:
-        """Enter `state`, and say so."""
-        limits, symbol, model = self.thresholds[side], self._memory.symbol, self._memory.model
-        if state == "armed":
-            name = signal_id(symbol, side, word.ts_ns, model)
-            old = msgspec.structs.replace(old, armed_ns=word.ts_ns, signal_id=name, seq=0)
-        new = msgspec.structs.replace(old, state=state, since_ns=now_ns, seq=old.seq + 1)
-        transition = Transition(
-            model=model,
-            symbol=symbol,
-            ts_data_ns=word.ts_ns,
-            signal_id=new.signal_id,
-            event_id=event_id(new.signal_id, old.seq),
-            seq=old.seq,
-            side=side,
-            state=state,
-            previous_state=old.state,
-            reason=reason,
-            abstain_reasons=_silence(word, limits, now_ns) if reason == "abstain" else (),
-            at_ns=now_ns,
-            valid_until_ns=_valid_until(state, word, limits, now_ns),
-            probability=_probability(word, side, limits, now_ns),
-            base_rate=limits.base_rate,
-            horizon_minutes=self.spec.horizon_minutes,
-        )
-        return new, transition
+
+def _check(view: View, last_ns: int | None, horizons: int) -> None:
+    """`StepError` for a view that cannot follow, or cannot be."""
+    if last_ns is not None and view.now_ns < last_ns:
+        raise StepError(f"the signal clock must not go back: {view.now_ns} after {last_ns}")
+    for name, at_ns in (("word", view.word.ts_ns if view.word else 0), ("mark", view.mark_ns)):
+        if at_ns > view.now_ns:
+            raise StepError(
+                f"the signal clock must not stand before the data: {view.now_ns} before the {name}'s {at_ns}"
+            )
+    for name in ("mark", "mark_low", "mark_high", "bid", "ask"):
+        price = getattr(view, name)
+        if price <= 0 or price == math.inf:
+            raise StepError(f"{name} must be a positive price, or NaN, got {price}")
+    if view.word is not None and view.word.probabilities is not None:
+        for row in view.word.probabilities:
+            if not (len(row) == horizons and all(0 <= low <= high <= 1 for low, high in pairwise((*row, 1.0)))):
+                raise StepError(f"probabilities must lie in [0, 1] and not fall over {horizons} horizons, got {row}")
 
 
-def signal_id(symbol: str, side: Side, armed_ns: int, model: str) -> str:
-    """First 16 hex digits of the SHA-256 of `symbol|side|armed_ns|model`.
-
-    `armed_ns` is the data cut of the probability that armed it, so that the jitter of a live clock is not in the name.
-
-    >>> signal_id("BTC", "long", 0, "digest")
-    '7cc4a3929c6dd8cf'
-    """
-    return _digest(f"{symbol}|{side}|{armed_ns}|{model}")
-
-
-def event_id(signal: str, seq: int) -> str:
-    """First 16 hex digits of the SHA-256 of `signal_id|seq`."""
-    return _digest(f"{signal}|{seq}")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+def _follow(look: Look, mind: SideMemory, said: list[Transition], results: list[float]) -> SideMemory:
+    """Move a side as far as this look carries it; what is said is appended."""
+    mind = machine_states.watch(look, mind)
+    restart = ("restart",) if look.memory.is_restarted and mind.trade is not None else ()
+    for _ in range(MOST_MOVES):
+        move = _forced(look, mind)
+        if restart:
+            move = move or Move("protect", mind.state, (), mind)
+            move, restart = move._replace(kind="protect", codes=(*restart, *move.codes)), ()
+        move = move or machine_states.NEXT[mind.state](look, mind)
+        if move is None:
+            return mind
+        mind = _say(look, mind, move, said)
+        if move.result_r is not None:
+            results.append(move.result_r)
+    raise AssertionError(f"a side moved {MOST_MOVES} times at one look")
 
 
-def _thresholds(spec: SignalSpec, side: Side, base_rates: Mapping[Side, float], stale_ns: int) -> Thresholds:
-    base = base_rates.get(side)
-    if base is None or not 0 < base < 1:
-        raise ConfigError(f"base_rates: {side} must lie between 0 and 1, got {base}")
-    return Thresholds(
-        base_rate=float(base),
-        arm=min(spec.arm_ratio * base, HIGHEST_THRESHOLD),
-        fire=min(spec.fire_ratio * base, HIGHEST_THRESHOLD),
-        confirm_ns=round(spec.confirm_seconds * SECOND_NS),
-        horizon_ns=spec.horizon_minutes * MINUTE_NS,
-        cooldown_ns=round(spec.cooldown_minutes * MINUTE_NS),
-        stale_ns=stale_ns,
-    )
-
-
-def _checked(probabilities: Mapping[Side, float] | None) -> dict[Side, float] | None:
-    if probabilities is None:
-        return None
-    for side in SIDES:
-        if not 0 <= probabilities.get(side, -1.0) <= 1:
-            raise StepError(f"probabilities: {side} must lie in [0, 1], got {probabilities.get(side)}")
-    return {side: float(probabilities[side]) for side in SIDES}
-
-
-def _hear(state: SideState, word: Word, side: Side, limits: Thresholds, broken: bool) -> SideState:
-    """Keep since when the firing threshold has been passed; a silence or an abstention starts that anew."""
-    if word.probabilities is None or word.probabilities[side] < limits.fire:
-        over_since = None
-    else:
-        over_since = word.ts_ns if broken or state.over_since_ns is None else state.over_since_ns
-    return msgspec.structs.replace(state, over_since_ns=over_since)
-
-
-def _silence(word: Word, limits: Thresholds, now_ns: int) -> tuple[str, ...]:
-    """Why there is no probability at `now_ns`; empty when there is one."""
-    if word.probabilities is None:
-        return word.reasons or ("unspecified",)
-    return ("stale_probability",) if now_ns - word.ts_ns > limits.stale_ns else ()
-
-
-def _probability(word: Word, side: Side, limits: Thresholds, now_ns: int) -> float | None:
-    return None if word.probabilities is None or _silence(word, limits, now_ns) else word.probabilities[side]
-
-
-def _next(
-    side_state: SideState, word: Word, side: Side, limits: Thresholds, now_ns: int
-) -> tuple[State, Reason] | None:
-    """Where a side goes from here and why, or None where it stays.
-
-    It ends: no way leads round at one instant, because a data cut arms one signal only.
-    """
-    p = _probability(word, side, limits, now_ns)
-    since_ns = now_ns if side_state.since_ns is None else side_state.since_ns
-    match side_state.state:
-        case "idle":
-            fresh = side_state.armed_ns is None or word.ts_ns > side_state.armed_ns
-            if p is not None and p >= limits.arm and fresh:
-                return "armed", "over_arm_threshold"
-        case "armed":
-            if p is None:
-                return "idle", "abstain"
-            if p < limits.arm:
-                return "idle", "under_arm_threshold"
-            if side_state.over_since_ns is not None and now_ns - side_state.over_since_ns >= limits.confirm_ns:
-                return "fired", "over_fire_threshold"
-        case "fired":
-            if p is None:
-                return "cooling", "abstain"
-            if p < limits.arm:
-                return "cooling", "under_arm_threshold"
-            if now_ns - since_ns >= limits.horizon_ns:
-                return "cooling", "horizon_elapsed"
-        case "cooling":
-            if now_ns - since_ns >= limits.cooldown_ns:
-                return "idle", "cooldown_elapsed"
+def _forced(look: Look, mind: SideMemory) -> Move | None:
+    """Halted or stale, from anywhere."""
+    kind: Kind = "state" if mind.trade is None else "protect"
+    if look.must_halt(mind) and mind.state != "halted":
+        return Move(kind, "halted", ("daily_stop" if look.memory.halted is None else "halted",), mind)
+    if look.stale and mind.state not in ("stale", "halted"):
+        return Move(kind, "stale", look.stale, mind)
     return None
 
 
-def _valid_until(state: State, word: Word, limits: Thresholds, now_ns: int) -> int:
-    """Armed: until its probability is stale. Fired: the horizon. Cooling: the cooldown. Idle: it is over."""
-    match state:
-        case "armed":
-            return word.ts_ns + limits.stale_ns
-        case "fired":
-            return now_ns + limits.horizon_ns
-        case "cooling":
-            return now_ns + limits.cooldown_ns
-        case "idle":
-            return now_ns
+def _say(look: Look, before: SideMemory, move: Move, said: list[Transition]) -> SideMemory:
+    """Append the message of a move, and return what the side remembers after it."""
+    mind, now_ns = move.mind, look.now_ns
+    name = (
+        event_id(mind.signal_id, mind.seq)
+        if mind.signal_id
+        else digest(f"{look.limits.symbol}|{look.direction}|{move.state}|{now_ns}|{look.limits.model}")
+    )
+    is_advice, trade = move.kind in ("entry", "update"), mind.trade
+    holds_ns = round(look.strategy.messages.valid_seconds * SECOND_NS)
+    said.append(
+        Transition(
+            type=move.kind,
+            event_id=name,
+            ts_data_us=now_ns // 1000,
+            valid_until_us=(trade.expires_ns if move.kind == "entry" and trade else now_ns + holds_ns) // 1000,
+            mark=decimal_text(machine_facts.known(look.view.mark)),
+            signal_id=mind.signal_id,
+            seq=mind.seq,
+            side=look.name,
+            direction=look.direction,
+            state=move.state,
+            prev_state=before.state,
+            reason_codes=move.codes,
+            reasons=machine_facts.reasons(look, move.codes, move.result_r),
+            mode=None if trade is None else trade.mode,
+            probs=machine_facts.probabilities(look),
+            base_rate=look.limits.base_rate,
+            calibration_id=look.limits.calibration_id,
+            zone=machine_facts.zone_facts(mind.zone, look.name),
+            market=machine_facts.market_facts(look, mind.zone),
+            cascade=machine_facts.cascade_facts(mind.cascade, look),
+            order_advice=machine_facts.order_advice(trade, look.strategy.account) if is_advice and trade else None,
+            quality=machine_facts.quality(look, mind),
+            supersedes=(trade.event_id or None) if is_advice and trade else None,
+        )
+    )
+    if move.kind in TERMINAL or not mind.signal_id:
+        return SideMemory(state=move.state, since_ns=now_ns, over_since_ns=mind.over_since_ns, clearings=mind.clearings)
+    since_ns = before.since_ns if move.state == before.state else now_ns
+    trade = replace(trade, event_id=name) if is_advice and trade else trade
+    return replace(mind, state=move.state, since_ns=since_ns, seq=mind.seq + 1, trade=trade)

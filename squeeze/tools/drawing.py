@@ -101,9 +101,10 @@ def wilson(
     return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
-def fired(messages: Sequence[Mapping[str, Any]], side: str) -> list[Mapping[str, Any]]:
-    """The signal messages with which this side fired."""
-    return [m for m in messages if m.get("type") == "signal" and m.get("state") == "fired" and m.get("side") == side]
+def alarms(messages: Sequence[Mapping[str, Any]], side: str) -> list[Mapping[str, Any]]:
+    """The messages that the price runs toward a zone of this side while the model gives the alarm."""
+    moves = [m for m in messages if m.get("side") == side and m.get("state") == "approach"]
+    return [m for m in moves if m.get("prev_state") != "approach"]
 
 
 def brightest(heat: np.ndarray) -> float:
@@ -114,5 +115,5 @@ def brightest(heat: np.ndarray) -> float:
 
 def mark_at(messages: Sequence[Mapping[str, Any]], times_ns: StepTimes, mark: Steps) -> list[float]:
     """The mark of the last step at or before each message's data cut."""
-    cuts = np.array([m["ts_data_ns"] for m in messages], dtype=np.int64)
+    cuts = 1000 * np.array([m["ts_data_us"] for m in messages], dtype=np.int64)
     return [float(p) for p in mark[np.clip(np.searchsorted(times_ns, cuts, side="right") - 1, 0, None)]]

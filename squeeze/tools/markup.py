@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from squeeze.market.events import SECOND_NS
-
 SHOWN_MESSAGES = 40
 
 
@@ -59,20 +57,21 @@ def messages_table(messages: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _message_row(message: Mapping[str, Any]) -> dict[str, Any]:
-    at = message.get("at_ns", message.get("ts_data_ns", 0)) // SECOND_NS
-    reasons = [message.get("reason", ""), *message.get("abstain_reasons", ()), *message.get("reasons", ())]
-    is_signal = message.get("type") == "signal"
+    at, side = message.get("ts_data_us", 0) // 1_000_000, message.get("side", "")
+    is_move = "prev_state" in message
+    by_horizon = message.get("probs") or {}
+    longest = max(by_horizon, key=lambda horizon: int(horizon[1:]), default="")
     return {
         "time (UTC)": datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S"),
         "type": message.get("type"),
-        "side": message.get("side", ""),
-        "what": f"{message.get('previous_state')} → {message.get('state')}" if is_signal else "",
-        "why": ", ".join(str(reason) for reason in reasons if reason),
-        "probability": message.get("probability"),
+        "side": side,
+        "what": f"{message.get('prev_state')} → {message.get('state')}" if is_move else "",
+        "why": ", ".join(map(str, message.get("reason_codes") or message.get("reasons", ()))),
+        "probability": by_horizon.get(longest, {}).get(side),
         "base rate": message.get("base_rate"),
         "mark": message.get("mark") or "",
         "signal": message.get("signal_id", ""),
-        "sequence": message.get("sequence"),
+        "number": message.get("stream_seq"),
     }
 
 
@@ -92,7 +91,7 @@ MARKET_TEXT = (
     " the map moves with the price and is blank where it does not reach. The two strips beneath show the probability"
     " that longs, or shorts, are liquidated in a cascade within the next {horizon} minutes. It did happen within that"
     " time wherever the strip is grey; the dashed line, where there is one, is how often it happens at all. Triangles"
-    " are signals that fired, pointing where the price was expected to go. Drag to zoom, double-click to go back."
+    " are alarms: the price runs toward a zone, and they point there. Drag to zoom, double-click to go back."
 )
 
 RELIABILITY_TEXT = (
@@ -103,7 +102,8 @@ RELIABILITY_TEXT = (
 
 MESSAGES_TEXT = (
     "The last {count} messages at most, newest first. Probabilities go out with every step and are drawn above, so they"
-    " are left out here. A signal keeps its name from <em>armed</em> until it is <em>idle</em> again."
+    " are left out here. A signal keeps its name from <em>zone_ahead</em> to its one <em>exit</em> or"
+    " <em>cancel</em>."
 )
 
 STYLE = """

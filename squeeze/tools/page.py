@@ -21,8 +21,8 @@ from squeeze.tools.drawing import (
     SIDE_COLOURS,
     RelativeMap,
     Steps,
+    alarms,
     brightest,
-    fired,
     mark_at,
     price_levels,
     thin_map,
@@ -160,9 +160,9 @@ def _market_chart(
         )
         if base_rates is not None:
             figure.add_hline(y=base_rates[side], line={"color": "#444444", "width": 1, "dash": "dash"}, row=row, col=1)
-        signals = fired(messages, side)
+        signals = alarms(messages, side)
         figure.add_scatter(
-            x=[m["ts_data_ns"] / 1e6 for m in signals],
+            x=[m["ts_data_us"] / 1e3 for m in signals],
             y=mark_at(signals, times_ns, mark),
             mode="markers",
             marker={
@@ -171,8 +171,8 @@ def _market_chart(
                 "color": colour,
                 "line": {"color": "#FFFFFF", "width": 1.5},
             },
-            name=f"{side} signal fired",
-            hovertemplate="%{x|%d %b %H:%M}<br>mark %{y:,.6~g}<extra>" + side + " signal fired</extra>",
+            name=f"{side} alarm",
+            hovertemplate="%{x|%d %b %H:%M}<br>mark %{y:,.6~g}<extra>" + side + " alarm</extra>",
             row=1,
             col=1,
         )

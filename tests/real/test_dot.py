@@ -11,12 +11,12 @@ from squeeze.market.archives import import_archives
 from squeeze.market.events import MINUTE_NS
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake
+from squeeze.outcomes.rows import INSIDE, labelled
 from squeeze.signals.message import AbstainMessage, ProbabilityMessage, decode
 from training import pipeline
 from training.config import day_ns, load_config
 from training.labels.checks import require_events
 from training.labels.report import span_of, within
-from training.labels.rows import INSIDE, labelled
 from training.splits import blocks
 
 pytestmark = pytest.mark.real
@@ -124,7 +124,7 @@ def test_the_minutes_of_an_archive_become_probabilities(minutes, capsysbinary):
     config, lake, _ = minutes
     said = replayed(minutes, capsysbinary, "2026-02-14T00:00", "2026-02-14T03:00", "2026-02-11")
     steps = [m for m in said if isinstance(m, ProbabilityMessage | AbstainMessage)]
-    closes = np.array([message.ts_data_ns for message in steps])
+    closes = 1000 * np.array([message.ts_data_us for message in steps])
     assert np.diff(closes).tolist() == [MINUTE_NS] * (len(closes) - 1)
     assert len(steps) == 180
     spoken = [message for message in steps if isinstance(message, ProbabilityMessage)]
@@ -135,14 +135,14 @@ def test_the_minutes_of_an_archive_become_probabilities(minutes, capsysbinary):
             assert 0 < near <= far < 1
     bars = lake.read("bar_1m", "binance", "DOTUSDT")
     close = dict(zip(bars["event_ns"].tolist(), bars["close"].tolist(), strict=True))
-    assert [float(message.mark) for message in spoken] == [close[message.ts_data_ns] for message in spoken]
+    assert [float(message.mark) for message in spoken] == [close[message.ts_data_us * 1000] for message in spoken]
 
 
 def test_it_abstains_until_the_map_has_run_for_a_day(minutes, capsysbinary):
     said = replayed(minutes, capsysbinary, "2026-02-01T00:00", "2026-02-02T02:00", "2026-02-01")
     steps = [m for m in said if isinstance(m, ProbabilityMessage | AbstainMessage)]
-    before = [m for m in steps if m.ts_data_ns < day_ns("2026-02-02")]
-    after = [m for m in steps if m.ts_data_ns > day_ns("2026-02-02T00:10")]
+    before = [m for m in steps if m.ts_data_us * 1000 < day_ns("2026-02-02")]
+    after = [m for m in steps if m.ts_data_us * 1000 > day_ns("2026-02-02T00:10")]
     assert len(before) > 1400
     assert all(isinstance(message, AbstainMessage) for message in before)
     assert any("warm" in reason for reason in before[-1].reasons)

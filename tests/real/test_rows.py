@@ -8,9 +8,9 @@ import pytest
 
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake
+from squeeze.outcomes.rows import rows
 from training.config import day_ns, load_config
 from training.evaluation.metrics import ap_gain, metrics
-from training.labels.rows import rows
 from training.splits import blocks
 
 pytestmark = pytest.mark.real

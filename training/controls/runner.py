@@ -15,6 +15,7 @@ from squeeze.errors import ConfigError
 from squeeze.files import whole
 from squeeze.market.events import DAY_NS
 from squeeze.market.lake import Lake
+from squeeze.outcomes.rows import episodes
 from training import runs
 from training.config import RunConfig
 from training.controls.controls import CONTROLS, FULL, Control
@@ -30,7 +31,6 @@ from training.evaluation.bootstrap import (
 )
 from training.evaluation.pools import Pooled, pool, watched
 from training.examples import Progress, silent
-from training.labels.rows import episodes
 from training.tracking import ledger
 from training.tracking.environment import commit
 from training.walk import Prepared, prepare, walk

@@ -25,7 +25,7 @@ from squeeze.tools.drawing import wilson
 MERGE_NS = 10 * MINUTE_NS
 GUARD_NS = 5 * SECOND_NS
 APART_NS = 4 * HOUR_NS
-"""Positive rows closer than this are one event, as `training.labels.rows.episodes` counts them."""
+"""Positive rows closer than this are one event, as `squeeze.outcomes.rows.episodes` counts them."""
 BUDGETS_PER_DAY = (1.0, 2.0, 5.0)
 """False alarms a day at which recall is reported."""
 

@@ -14,8 +14,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from squeeze.outcomes.rows import episodes
 from training.evaluation.bootstrap import ENOUGH_EPISODES, draw_runs, interval, rankings_per_draw
-from training.labels.rows import episodes
 
 __all__ = [
     "ENOUGH_EPISODES", "REGIMES", "TERCILES", "ap_gain", "calibration_error", "metrics", "recalibration",

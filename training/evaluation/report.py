@@ -13,12 +13,12 @@ import numpy as np
 
 from squeeze.arrays import SIDES
 from squeeze.market.events import DAY_NS, MINUTE_NS
+from squeeze.outcomes.rows import episodes
 from training.baselines.catalogue import BASELINES
 from training.evaluation import metrics as evaluate
 from training.evaluation.alarms import BUDGETS_PER_DAY, AlarmFigures, Claims, alarm_figures, claims, curve, moved_sigmas
 from training.evaluation.alarms import threshold_within as within
 from training.evaluation.bootstrap import Draws, Gain, draw_runs, figures_per_draw, gains_between, mean_figures, verdict
-from training.labels.rows import episodes
 from training.prepare import Prepared
 from training.splits import Block
 
@@ -51,7 +51,7 @@ class Market:
     regime_scalars: Mapping[str, str] = field(default_factory=dict)
     """By regime: the scalar it is cut by."""
     events_ns: tuple[np.ndarray, np.ndarray] | None = None
-    """Onsets of longs and of shorts, where they are known (`labels.rows.labelled`); else they are taken from the rows'
+    """Onsets of longs and of shorts, where they are known (`outcomes.rows.labelled`); else they are taken from the rows'
     truth.
     """
 

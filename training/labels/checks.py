@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from squeeze.errors import DataError
+from squeeze.outcomes.rows import Rows
 from squeeze.spec import LabelSpec
-from training.labels.rows import Rows
 from training.splits import Block
 
 

@@ -19,12 +19,12 @@ from squeeze.outcomes import (
     price_measures,
     watched,
 )
+from squeeze.outcomes.label_inputs import label_bars, label_interest
+from squeeze.outcomes.rows import liquidations_of, rows
 from squeeze.spec import Spec, StreamSpec
 from training.config import RunConfig
 from training.labels.agreement import Ground, Spans, measured, spans_of
-from training.labels.inputs import label_bars, label_interest
 from training.labels.report import span_of
-from training.labels.rows import liquidations_of, rows
 
 CELL_MINUTES = 15
 

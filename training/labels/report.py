@@ -14,12 +14,12 @@ from squeeze.arrays import SIDES
 from squeeze.errors import DataError
 from squeeze.market.events import DAY_NS, SECOND_NS
 from squeeze.market.lake import Lake
+from squeeze.outcomes.label_inputs import LabelInputs, read_inputs
+from squeeze.outcomes.rows import Labelled, Rows, episodes, label_of
 from squeeze.spec import LabelSpec, Spec
 from squeeze.tools.fold import last_known_ns
 from training.config import RunConfig, day_ns, utc
 from training.examples import Progress, silent
-from training.labels.inputs import LabelInputs, read_inputs
-from training.labels.rows import Labelled, Rows, episodes, label_of
 from training.splits import blocks
 
 LATEST_NS = 2**63 - 1

@@ -137,12 +137,12 @@ class Window(Core):
         """The LSTM written out over the window: `c' = f c + i g`, `h' = o tanh(c')`."""
         seen, state = self._seen(frame[:, None], state)
         inputs = functional.linear(self._convolved(seen), self.lstm.weight_ih_l0, self.lstm.bias_ih_l0)
-        out = cell = frame.new_zeros(frame.shape[0], self.lstm.hidden_size)
+        cell, held = 0.0, self.lstm.bias_hh_l0  # what a cell and an output of zeros give
         for at in range(self.length - self.CONVOLVED):
-            gates = inputs[:, at] + functional.linear(out, self.lstm.weight_hh_l0, self.lstm.bias_hh_l0)
-            enter, forget, new, leave = gates.chunk(4, -1)
+            enter, forget, new, leave = (inputs[:, at] + held).chunk(4, -1)
             cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
             out = torch.sigmoid(leave) * torch.tanh(cell)
+            held = functional.linear(out, self.lstm.weight_hh_l0, self.lstm.bias_hh_l0)
         return out, state
 
     def _seen(self, frames: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor]:

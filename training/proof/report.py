@@ -8,9 +8,9 @@ import numpy as np
 from squeeze.arrays import SIDES
 from squeeze.files import whole
 from squeeze.market.events import DAY_NS
+from squeeze.outcomes.rows import episodes
 from training.evaluation.bootstrap import Draws, Gain, draw_runs, figures_per_draw, interval, mean_figures
 from training.evaluation.metrics import metrics
-from training.labels.rows import episodes
 from training.proof.fits import Grounds
 
 ORACLE, NETWORK, MASKED = "oracle", "network", "network without maps"

@@ -23,12 +23,12 @@ from squeeze.errors import DataError
 from squeeze.files import whole
 from squeeze.market.events import DAY_NS, MINUTE_NS
 from squeeze.market.lake import Lake
+from squeeze.outcomes.rows import Rows, rows
 from squeeze.simulator import Publication, SimulatedMarket, SimulatorSpec, Stops, Walls, published, simulate
 from squeeze.simulator.oracle import probabilities
 from squeeze.spec import MarketSpec
 from training.config import RunConfig, WorldsSpec
 from training.examples import Examples, Progress, build, silent
-from training.labels.rows import Rows, rows
 
 Zones = Literal["matter", "do_not_matter"]
 

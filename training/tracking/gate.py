@@ -25,14 +25,14 @@ import numpy as np
 import pandas as pd
 
 from squeeze.arrays import SIDES
+from squeeze.engine import OUTPUTS, open_session
 from squeeze.errors import TrackingError
 from squeeze.market.events import DAY_NS
 from squeeze.model_file import read
-from squeeze.predictor import OUTPUTS, open_session
+from squeeze.outcomes.rows import episodes
 from squeeze.strict import Strict, require
 from training.evaluation.metrics import ENOUGH_EPISODES, ap_gain, recalibration
 from training.export import PROBABILITY_TOLERANCE, STATE_TOLERANCE
-from training.labels.rows import episodes
 
 
 class GateSpec(Strict, frozen=True, kw_only=True):
@@ -211,7 +211,8 @@ def latency(path: Path, steps: int = 2000, rounds: int = 3) -> tuple[float, floa
     """
     session = open_session(read(path)[0], str(path))
     rng = np.random.default_rng(0)
-    inputs = {t.name: rng.random(t.shape).astype(np.float32) for t in session.get_inputs()}
+    shapes = {t.name: [len(SIDES), *t.shape[1:]] for t in session.get_inputs()}
+    inputs = {name: rng.random(shape).astype(np.float32) for name, shape in shapes.items()}
     best = (np.inf, np.inf)
     for _ in range(rounds):
         taken_ns = np.empty(steps)

@@ -30,6 +30,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 def _venue_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("venue", help="binance, bybit or okx")
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="contracts, as BTCUSDT")
+    host_argument(parser)
+
+
+def host_argument(parser: argparse.ArgumentParser) -> None:
+    """`--host`, the same for every verb that connects."""
     parser.add_argument(
         "--host",
         action="append",
@@ -68,7 +73,7 @@ async def _record(args: Arguments) -> "Summary":
             RawLog(args.raw),
             args.seconds,
             until,
-            _hosts(args.host),
+            hosts_of(args.host),
             on_second=lambda summary: tell(_line(args.venue, summary)),
         )
 
@@ -77,7 +82,8 @@ def _symbols(args: Arguments) -> list[str]:
     return list(dict.fromkeys(symbol.upper() for symbol in args.symbols))
 
 
-def _hosts(pairs: list[str]) -> dict[str, str]:
+def hosts_of(pairs: list[str]) -> dict[str, str]:
+    """What `--host` says: the hosts that stand in for others."""
     hosts = {}
     for pair in pairs:
         name, _, other = pair.partition("=")
@@ -149,7 +155,7 @@ def _get(args: Arguments) -> "Get":
     from squeeze.market.feeds.rest import Addresses, RequestFailed, fetch
     from squeeze.market.feeds.values import Limits
 
-    limits, addresses = Limits(), Addresses(_hosts(args.host))
+    limits, addresses = Limits(), Addresses(hosts_of(args.host))
     if args.venue in REST:
         addresses.check([REST[args.venue]])
 

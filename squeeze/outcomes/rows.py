@@ -31,8 +31,8 @@ from squeeze.outcomes import (
     trailing_sigma,
     without,
 )
+from squeeze.outcomes.label_inputs import LabelInputs, completeness, read_inputs
 from squeeze.spec import LabelSpec, Spec
-from training.labels.inputs import LabelInputs, completeness, read_inputs
 
 AT_THE_END = "near the record's end"
 NOT_RECORDED = "liquidations not recorded"
@@ -81,11 +81,16 @@ def labelled(lake: Lake, spec: Spec) -> Labelled:
 
 def label_of(inputs: LabelInputs, spec: Spec) -> Labelled:
     """The same from inputs that were read once: other constants, the same data."""
-    made = {"threshold": _thresholds, "onset": _onsets, "price": _prices}[spec.label.event](inputs, spec)
+    made = attempt(inputs, spec)
     if not len(made.rows):
         why = ", ".join(f"{len(at)} {reason}" for reason, at in made.masked.items() if len(at))
         raise DataError(f"label {spec.label.name}: {_source(inputs, spec)} gives no complete interval ({why})")
     return made
+
+
+def attempt(inputs: LabelInputs, spec: Spec) -> Labelled:
+    """The same, of which there may be none; `DataError` where the inputs allow no decision at all."""
+    return {"threshold": _thresholds, "onset": _onsets, "price": _prices}[spec.label.event](inputs, spec)
 
 
 def _thresholds(inputs: LabelInputs, spec: Spec) -> Labelled:
@@ -110,11 +115,12 @@ def _onsets(inputs: LabelInputs, spec: Spec) -> Labelled:
     label, constants, bars = spec.label, spec.label.onset, inputs.prices.bars
     assert constants is not None  # noqa: S101 (LabelSpec sees to it)
     found = liquidations_of(inputs.liquidations, spec)
-    events = cascades(found, bars, inputs.interest, constants)
+    since_ns = None if inputs.since_ns is None else inputs.since_ns - DAY_NS  # an event may have begun before it
+    events = cascades(found, bars, inputs.interest, constants, since_ns)
     heard = without(found.recorded_ns, inputs.holes)
     if not len(heard):
         raise DataError(f"label {label.name}: {_source(inputs, spec)} says nothing of any interval")
-    ts = _decision_times(heard, label)
+    ts = _decision_times(heard, label, inputs.since_ns)
     if found.cadence_ns:
         ts = ts[ts % found.cadence_ns == 0]  # a sum must not reach back behind the decision
     furthest_ns = label.horizons_minutes[-1] * MINUTE_NS
@@ -138,7 +144,7 @@ def _prices(inputs: LabelInputs, spec: Spec) -> Labelled:
     label, constants, seen = spec.label, spec.label.price, inputs.prices
     assert constants is not None  # noqa: S101 (LabelSpec sees to it)
     measures = price_measures(seen.bars, inputs.interest, seen.taker_base, constants, seen.basis_log)
-    ts = _decision_times(seen.stretches, label)
+    ts = _decision_times(seen.stretches, label, inputs.since_ns)
     ahead_ns = 0 if inputs.interest is None else round(constants.reach_minutes * MINUTE_NS)
     reasons = {
         AT_THE_END: ts + label.horizons_minutes[-1] * MINUTE_NS + ahead_ns > seen.bars.closes_ns[-1],
@@ -171,10 +177,11 @@ def _of_events(
     return Labelled(Rows(ts, truth), masked, _version(version, label, events.not_evaluated), events)
 
 
-def _decision_times(stretches: Stretches, label: LabelSpec) -> np.ndarray:
-    """Every multiple of `every_minutes` from the begin of the record to its end."""
+def _decision_times(stretches: Stretches, label: LabelSpec, since_ns: int | None = None) -> np.ndarray:
+    """Every multiple of `every_minutes` from the begin of the record, or from `since_ns`, to its end."""
     every_ns = label.every_minutes * MINUTE_NS
-    return np.arange(-(-int(stretches[0, 0]) // every_ns), int(stretches[-1, 1]) // every_ns + 1) * every_ns
+    first_ns = max(int(stretches[0, 0]), since_ns or 0)
+    return np.arange(-(-first_ns // every_ns), int(stretches[-1, 1]) // every_ns + 1) * every_ns
 
 
 def _is_missing(stretches: Stretches, ts: np.ndarray, label: LabelSpec) -> np.ndarray:

@@ -13,7 +13,7 @@ from squeeze.errors import DataError
 from squeeze.market.events import Feed, Quality
 from squeeze.market.lake import Lake, read_events
 from squeeze.market.rows import Columns
-from squeeze.market.steps import steps
+from squeeze.market.steps import Step, steps
 from squeeze.outcomes import Bars, OpenInterest, Stretches
 from squeeze.spec import MarketSpec, Spec, StreamSpec, VenueSpec
 
@@ -48,6 +48,8 @@ class LabelInputs:
     """When nothing of their venue was received."""
     seen: LabelBars | None
     interest: OpenInterest | None
+    since_ns: int | None = None
+    """Of an onset or a price event only rows from here on are wanted; null for all."""
 
     @property
     def liquidations(self) -> Columns:
@@ -84,31 +86,43 @@ def read_inputs(lake: Lake, spec: Spec, until_ns: int | None = None) -> LabelInp
 
 def label_bars(lake: Lake, spec: Spec, start_ns: int | None = None, until_ns: int | None = None) -> LabelBars:
     """The bars of a market's steps, known before `until_ns`; `DataError` where there is none."""
-    market = _prices_of(spec.market)
-    venue, mark = market.bars.venue, market.mark
+    market = priced(spec.market)
     length_ns = market.step_seconds * 1_000_000_000
-    rows = []
-    for step in steps(read_events(lake, market, start_ns, until_ns), market.symbol, length_ns, spec.map.bin_log):
-        part = step.venue(venue)
-        candle = part.last if mark is None else step.venue(mark.venue).mark
-        if candle is None or part.quality & Quality.PARTIAL:
-            continue
-        sold = part.volume_base - part.taker_buy_base
-        index = part.index_price
-        rows.append((step.close_ns, candle.high, candle.low, candle.close, sold, part.taker_buy_base, index))
+    every = steps(read_events(lake, market, start_ns, until_ns), market.symbol, length_ns, spec.map.bin_log)
+    rows = [row for step in every if (row := bar_row(step, market)) is not None]
     if not rows:
-        raise DataError(f"label {spec.label.name}: {venue} {market.symbol} has no bar in the range that it asks for")
-    closes_ns = np.array([row[0] for row in rows], np.int64)
-    high, low, close, sold, bought, index = np.array([row[1:] for row in rows], float).T
+        raise DataError(
+            f"label {spec.label.name}: {market.bars.venue} {market.symbol} has no bar in the range that it asks for"
+        )
+    closes_ns, values = np.array([row[0] for row in rows], np.int64), np.array([row[1:] for row in rows], float)
+    return bars_of(closes_ns, values, market)
+
+
+BAR_FIELDS = ("high", "low", "close", "sold_base", "bought_base", "index")
+
+
+def bar_row(step: Step, market: MarketSpec) -> tuple[int, float, float, float, float, float, float] | None:
+    """A step's close and its `BAR_FIELDS`; None where it has no price, or was recorded only in part."""
+    part = step.venue(market.bars.venue)
+    candle = part.last if market.mark is None else step.venue(market.mark.venue).mark
+    if candle is None or part.quality & Quality.PARTIAL:
+        return None
+    sold = part.volume_base - part.taker_buy_base
+    return step.close_ns, candle.high, candle.low, candle.close, sold, part.taker_buy_base, part.index_price
+
+
+def bars_of(closes_ns: np.ndarray, values: np.ndarray, market: MarketSpec) -> LabelBars:
+    """Bars from closes (row,) and `BAR_FIELDS` (row, field)."""
+    high, low, close, sold, bought, index = values.T
     taker_base, basis_log = np.stack([sold, bought], axis=1), np.log(close / index)
     return LabelBars(
-        Bars(closes_ns, high, low, close, length_ns),
+        Bars(closes_ns, high, low, close, market.step_seconds * 1_000_000_000),
         taker_base if np.isfinite(taker_base).any() else None,
-        basis_log if mark is not None and np.isfinite(basis_log).any() else None,
+        basis_log if market.mark is not None and np.isfinite(basis_log).any() else None,
     )
 
 
-def _prices_of(market: MarketSpec) -> MarketSpec:
+def priced(market: MarketSpec) -> MarketSpec:
     """The market with nothing but its prices: bars, mark, and index where it is read."""
     venue = market.bars.venue
     reads_index = any(v.venue == venue and INDEX in v.kinds for v in market.venues)

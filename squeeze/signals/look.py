@@ -1,0 +1,100 @@
+"""One look of the signal clock: what the tape, the newest frame and the model's newest word come to.
+
+events ─► Tape ────────┐
+frames ─► zones, page ─┼─► Lookout.view ─► View
+model ──► Word ────────┘
+"""
+
+from typing import Any
+
+import msgspec
+
+from squeeze.market.events import AnyEvent
+from squeeze.patterns.catalogue import NAMES
+from squeeze.patterns.scene import Scene
+from squeeze.signals.staleness import StalenessSpec, is_silent, stale
+from squeeze.signals.tape import Tape, TapeState
+from squeeze.signals.view import View, Word
+from squeeze.signals.zone_record import ZoneRecord, ZoneState
+from squeeze.spec import Spec
+from squeeze.state import Frame, Unhealthy
+
+Words = tuple[tuple[str, ...], tuple[str, ...]]
+
+
+class LookoutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A lookout at rest."""
+
+    tape: TapeState
+    zones: ZoneState
+    patterns: dict[str, tuple[bool, bool]]
+    words: Words
+    map_ns: int
+
+
+class Lookout:
+    """Hears events and frames of one symbol; `view` tells what can be seen. All of it was known by then."""
+
+    def __init__(self, spec: Spec, limits: StalenessSpec | None = None) -> None:
+        self.tape = Tape(spec, limits)
+        self.limits = self.tape.limits
+        self.zones = ZoneRecord(spec.map.bin_log, None if spec.atlas is None else spec.atlas.track)
+        self.step_ns = spec.market.step_seconds * 1_000_000_000
+        self.patterns: dict[str, tuple[bool, bool]] = {}
+        self.words: Words = ((), ())
+        self.map_ns = 0
+        """When the liquidation map last took something in; 0 for never."""
+        self.scene: Scene | None = None
+        """Of the newest frame, where there is an atlas; not kept in a snapshot."""
+
+    def on_event(self, event: AnyEvent) -> None:
+        """Hear an event; it counts from when it is known. `StepError` for another symbol's."""
+        self.tape.on_event(event)
+
+    def on_frame(self, frame: Frame, open_interest_base: float) -> None:
+        """Take in what a step has shown; `open_interest_base` is what its shares are of."""
+        self.zones.on_frame(frame, open_interest_base)
+        page = frame.page
+        self.scene = None if page is None else page.scene
+        if page is not None:
+            flags = page.found["flag"]
+            self.patterns = {name: (bool(flags[i, 0]), bool(flags[i, 1])) for i, name in enumerate(NAMES)}
+            findings = page.findings()
+            self.words = (
+                tuple(found.reason for found in findings if found.side == 0),
+                tuple(found.reason for found in findings if found.side == 1),
+            )
+            self.map_ns = max(self.map_ns, frame.close_ns - int(page.scene.now["map_age_ns"][0]))
+        else:
+            self.patterns, self.words = {}, ((), ())
+            if frame.mark.event_ns and not frame.unhealthy & Unhealthy.BARS_STALE:
+                self.map_ns = frame.close_ns
+
+    def view(self, now_ns: int, word: Word | None, more_stale: tuple[str, ...] = ()) -> View:
+        """The view at `now_ns`; `more_stale` names what else is too old to act on. `StepError` for a clock that goes
+        back.
+        """
+        facts: dict[str, Any] = self.tape.facts(now_ns)
+        limits, venues = self.limits, self.tape.venues
+        silent = (name for name in sorted(venues) if is_silent(venues[name], now_ns, limits.venue_seconds, limits))
+        too_old = stale(limits, now_ns, self.tape.marked, venues, self.map_ns, self.step_ns)
+        return View(
+            **facts,
+            word=word,
+            zones=self.zones.seen_from(facts["mark"]),
+            patterns=self.patterns,
+            pattern_words=self.words,
+            map_age_ns=now_ns - self.map_ns,
+            stale_venues=tuple(silent),
+            stale=(*too_old, *more_stale),
+        )
+
+    def snapshot(self) -> LookoutState:
+        """The whole state."""
+        return LookoutState(self.tape.snapshot(), self.zones.snapshot(), self.patterns, self.words, self.map_ns)
+
+    def restore(self, state: LookoutState) -> None:
+        """Go on from a snapshot; `StepError` for one of another shape."""
+        self.tape.restore(state.tape)
+        self.zones.restore(state.zones)
+        self.patterns, self.words, self.map_ns, self.scene = dict(state.patterns), state.words, state.map_ns, None
