@@ -2,6 +2,7 @@
 
 import optuna
 import pytest
+from tracking import empty_store
 
 from squeeze.errors import ConfigError
 from training import tune
@@ -48,7 +49,7 @@ def test_the_shipped_space_is_sound():
 
 
 def test_a_grid_tries_every_combination_to_its_end(small, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     keys = {"network.core": tune.Range(choices=("gru", "tcn")), "seed": tune.Range(choices=(0, 1))}
     storage = f"sqlite:///{tmp_path / 'tune.db'}"
 
@@ -66,7 +67,7 @@ def test_a_grid_tries_every_combination_to_its_end(small, tmp_path, monkeypatch)
 
 
 def test_a_search_goes_on_where_it_stopped_and_every_trial_is_a_child_run(small, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     keys = {"network.hidden": tune.Range(low=4, high=8), "pretrain.learning_rate": tune.Range(low=1e-3, high=1e-2)}
     storage = f"sqlite:///{tmp_path / 'tune.db'}"
 
