@@ -9,8 +9,10 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/squeeze demo
 
-test: .venv/ready # a process for each core, a file at a time; what is marked slow runs in `make long`
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile -m "not slow"
+# A process for each core, a file at a time, in the order of tests/conftest.py; what is marked slow runs in `make long`.
+# Bytecode is kept whatever the environment says: without it every process compiles all modules anew.
+test: .venv/ready
+	OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -q -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 real: .venv/ready
 	$(BIN)/squeeze real configs/hourly-btc-2026.yaml configs/prints-btc-2024.yaml --data $(DATA) $(if $(AFTER),--after $(AFTER))

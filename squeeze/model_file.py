@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from squeeze.drift import DriftReference
+from squeeze.drift_spec import DriftReference
 from squeeze.errors import ModelFileError
 from squeeze.signals.alarm_threshold import AlarmThreshold
 from squeeze.spec import SPEC_VERSION, Spec

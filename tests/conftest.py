@@ -9,6 +9,19 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
+LONGEST = (
+    "test_cli", "test_real_runner", "test_dot", "test_import_recordings", "test_examples", "test_export",
+    "test_scorers", "test_training_maps", "test_training_law", "test_pretrain", "test_gate", "test_attribution",
+    "test_controls", "test_sessions", "test_recorded_training_law",
+)  # fmt: skip
+"""Files that take over ten seconds of a core, the longest first."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first: of processes that take a file at a time, none is left alone with a long one at the end."""
+    place = {name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
 
 
 @pytest.fixture(scope="session")

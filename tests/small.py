@@ -16,8 +16,9 @@ from squeeze.market.rows import Columns
 from squeeze.model_file import ModelCard
 from squeeze.simulator import SimulatorSpec, simulate, write_recording
 from training.config import RunConfig, load_config
+from training.prepare import Prepared
 from training.runs import Run
-from training.walk import Prepared, Trained
+from training.walk import Trained
 
 SMALL: dict[str, Any] = {
     "task": "small",

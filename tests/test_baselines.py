@@ -4,13 +4,15 @@ import dataclasses
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
+from squeeze.market.events import HOUR_NS
 from training import groups
 from training.baselines import catalogue as baselines
-from training.baselines import hawkes, rules
+from training.baselines import climatology, hawkes, rules
 from training.calibration.platt import Platt
 from training.evaluation.assess import baseline_pools
 from training.evaluation.metrics import recalibration
@@ -52,11 +54,70 @@ def test_every_baseline_answers_where_there_is_a_frame(finished, block, predicte
     assert ((p >= 0) & (p <= 1))[~silent].all()
 
 
-def test_climatology_is_the_base_rate_of_training_rows(predicted, block):
-    p = predicted["climatology"]
-    answered = np.isfinite(p).all(axis=(1, 2))
-    assert (p[answered] == p[answered][0]).all()
-    np.testing.assert_allclose(p[answered][0], block.base_rates, rtol=1e-6)
+def test_climatology_is_the_base_rate_of_the_training_rows_of_that_hour_of_the_week(finished, predicted, block):
+    """Drawn toward the rate of all hours, as by half a year of weeks; a few days of rows say nothing of the next."""
+    prepared, p = finished.prepared, predicted["climatology"]
+    ts, truth = prepared.rows.ts_ns, prepared.rows.truth
+    train = block.block.trains(ts) & (prepared.positions >= 0)
+    hours = (pd.to_datetime(ts).day_of_week * 24 + pd.to_datetime(ts).hour).to_numpy()
+    overall, prior = truth[train].mean(axis=0), 26 * 12  # rows of five minutes
+    seen = 0
+    for row, said in zip(np.flatnonzero(block.block.tests(ts)), p, strict=True):
+        if np.isfinite(said).all():
+            same = train & (hours == hours[row])
+            seen += 1
+            expected = (truth[same].sum(axis=0) + prior * overall) / (same.sum() + prior)
+            np.testing.assert_allclose(said, expected, rtol=1e-5)
+            assert ((said > 0) & (said < 1)).all()
+    assert seen > 0
+
+
+def test_an_hour_of_the_week_that_was_never_seen_has_the_rate_of_all():
+    ts = np.arange(100) * HOUR_NS
+    found = climatology.rates(ts, np.arange(100) % 4 == 0, every_minutes=60)
+    assert (found[100:] == 0.25).all()
+    assert found[0] == pytest.approx((1 + 26 * 0.25) / 27)
+    assert found[1] == pytest.approx(26 * 0.25 / 27)
+
+
+def test_both_sides_are_fitted_as_one_with_the_side_as_an_input(finished, small, block, monkeypatch):
+    """Twice the rows, as the network's head has them: the fit sees both sides of every training row."""
+    asked, prepared = [], finished.prepared
+    train = block.block.trains(prepared.rows.ts_ns) & (prepared.positions >= 0)
+
+    class Watched(LogisticRegression):
+        def fit(self, x, y):
+            asked.append((np.array(x), np.array(y)))
+            return super().fit(x, y)
+
+    volatility = baselines.BASELINES["volatility"]
+    watched = volatility._replace(make=lambda: Watched(max_iter=2000))
+    monkeypatch.setitem(baselines.BASELINES, "volatility", watched)
+    baselines.predict(prepared, block.block, "volatility", small.lake)
+    x, y = asked[0]
+    names = prepared.own.scalar_names
+    picked = [i for i, name in enumerate(names) if volatility.sees(name)]
+    scalars = np.nan_to_num(prepared.own.scalars[prepared.positions[train]][:, :, picked])
+    assert len(x) == len(y) == 2 * train.sum()
+    for side in range(2):
+        own = x[:, -1] == side
+        np.testing.assert_array_equal(x[own, :-1], scalars[:, side])
+        np.testing.assert_array_equal(y[own], prepared.rows.truth[train, side, 0])
+
+
+def test_what_is_fitted_to_one_side_is_known_of_the_other():
+    """A score that tells, of a side without one event in training: a rare event there is no impossible one."""
+    rng = np.random.default_rng(0)
+    x, z = rng.normal(size=(4000, 2, 1)), np.array([[[2.0], [2.0]], [[-2.0], [-2.0]]])
+    y = rng.random((4000, 2)) < 1 / (1 + np.exp(3 - 2 * x[:, :, 0]))
+    x, z = baselines._with_side(x), baselines._with_side(z)
+    p = baselines._calibrated(baselines.Baseline(LogisticRegression, lambda name: True), x, y, [], z)
+    np.testing.assert_allclose(p[0], 1 / (1 + np.exp(-1)), atol=0.07)
+    np.testing.assert_allclose(p[1], 1 / (1 + np.exp(7)), atol=0.002)
+    only = y & np.array([True, False])
+    p = baselines._calibrated(baselines.Baseline(LogisticRegression, lambda name: True), x, only, [], z)
+    assert 0 < p[0, 1] < p[0, 0] / 10
+    assert 0 < p[1, 1] < p[0, 1]
 
 
 @pytest.mark.parametrize("name", ["volatility", "extremes", "boosting", "hawkes"])
@@ -123,13 +184,14 @@ def test_pools_hold_every_test_row_once(finished, monkeypatch):
 def test_a_model_that_shouts_is_quietened_by_later_rows_of_its_training():
     """Forty columns of noise, few rows and no penalty: it shouts, and rows it was not fitted on tell by how much."""
     rng = np.random.default_rng(0)
-    x, z = rng.normal(size=(1000, 40)), rng.normal(size=(20_000, 40))
-    y, truth = (rng.random(len(a)) < 1 / (1 + np.exp(1 - a[:, 0])) for a in (x, z))
+    x, z = rng.normal(size=(500, 2, 40)), rng.normal(size=(10_000, 2, 40))
+    y, truth = (rng.random(a.shape[:2]) < 1 / (1 + np.exp(1 - a[:, :, 0])) for a in (x, z))
     shouting = baselines.Baseline(lambda: LogisticRegression(C=1e6, max_iter=2000), lambda name: True)
-    halves = [(np.arange(500), np.arange(500, 750)), (np.arange(750), np.arange(750, 1000))]
+    halves = [(np.arange(250), np.arange(250, 375)), (np.arange(375), np.arange(375, 500))]
     loud, calm = (baselines._calibrated(shouting, x, y, folds, z) for folds in ([], halves))
-    np.testing.assert_allclose(loud, LogisticRegression(C=1e6, max_iter=2000).fit(x, y).predict_proba(z)[:, 1])
-    slopes = [recalibration(truth, p)[0] for p in (loud, calm)]
+    plain = LogisticRegression(C=1e6, max_iter=2000).fit(x.reshape(-1, 40), y.reshape(-1))
+    np.testing.assert_allclose(loud.reshape(-1), plain.predict_proba(z.reshape(-1, 40))[:, 1])
+    slopes = [recalibration(truth.reshape(-1), p.reshape(-1))[0] for p in (loud, calm)]
     assert slopes[0] < 0.85
     assert slopes[1] == pytest.approx(1, abs=0.12)
 

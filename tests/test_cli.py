@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tracking import empty_store
 
 from squeeze import cli
 from squeeze.cli import main, parser
 from squeeze.signals.message import SIGNAL_TYPES, AbstainMessage, ProbabilityMessage, decode
+from training import runs
+from training.config import load_config
+from training.pipeline import run_folder
+from training.tracking import ledger
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # mlflow and what it imports have their own
 VERBS = (
@@ -65,11 +69,9 @@ def chain(small, light, tmp_path_factory):
         "out": folder / "out",
         "model": folder / "m.onnx",
     }
-    before = os.environ.get("MLFLOW_TRACKING_URI")
-    os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{folder}/mlflow.db"
-    here = Path.cwd()
-    os.chdir(folder)
-    try:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        patched.setenv("MLFLOW_TRACKING_URI", empty_store(folder))
         run = ["--lake", str(places["lake"]), "--out", str(places["out"])]
         config = str(places["config"])
         data = ["--data", str(small.mapping.parent), "--lake", str(places["lake"])]
@@ -77,12 +79,6 @@ def chain(small, light, tmp_path_factory):
         assert main(["build", config, *run]) == 0
         assert main(["train", config, *run]) == 0
         assert main(["export", config, str(places["model"]), "--parity-steps", "200", *run]) == 0
-    finally:
-        os.chdir(here)
-        if before is None:
-            del os.environ["MLFLOW_TRACKING_URI"]
-        else:
-            os.environ["MLFLOW_TRACKING_URI"] = before
     return places | {"folder": folder, "run": run}
 
 
@@ -143,30 +139,31 @@ def test_importing_a_second_time_finds_every_row_the_same(chain, small, squeeze)
 
 
 def test_evaluate_scores_validation_and_leaves_the_ledger_alone(chain, squeeze, tmp_path):
-    ledger = tmp_path / "models" / "looks.jsonl"
-    status, out, _ = squeeze("evaluate", chain["config"], "--json", "--ledger", ledger, *chain["run"])
+    looks = tmp_path / "models" / "looks.jsonl"
+    status, out, _ = squeeze("evaluate", chain["config"], "--json", "--ledger", looks, *chain["run"])
     assert status == 0
     report = json.loads(out)
     assert report["scored"] == "validation"
     found = {(each["model"], each["side"], each["horizon_minutes"]) for each in report["entries"]}
     assert found >= {("network", "long", 15), ("hawkes", "short", 60)}
     assert all(isinstance(each["figures"]["brier_skill"], float) for each in report["entries"])
-    assert not ledger.parent.exists()
+    assert not looks.parent.exists()
 
 
 def test_evaluate_on_test_is_a_look_and_is_shown_in_a_readme_with_both_markers_alone(chain, squeeze, tmp_path):
-    ledger, readme = tmp_path / "looks.jsonl", tmp_path / "README.md"
+    looks, readme = tmp_path / "looks.jsonl", tmp_path / "README.md"
     precious = "<!-- looks: begin -->\nprecious"
-    for count, before in ((1, precious), (2, "# Models\n\n<!-- looks: begin -->\nold\n<!-- looks: end -->\nafter\n")):
-        readme.write_text(before)
-        status, out, _ = squeeze("evaluate", chain["config"], "--test", "--ledger", ledger, *chain["run"])
-        assert status == 0
-        assert "test rows" in out
-        lines = [json.loads(line) for line in ledger.read_text().splitlines()]
-        assert len(lines) == count
-        assert (readme.read_text() == precious) == (before == precious)
-    assert lines[-1]["task"] == "small"
-    assert lines[-1]["command"] == "evaluate"
+    readme.write_text(precious)
+    run = runs.load(run_folder(chain["out"], load_config(chain["config"])))
+    assert ledger.look(looks, run, "real") == 1
+    assert readme.read_text() == precious
+    readme.write_text("# Models\n\n<!-- looks: begin -->\nold\n<!-- looks: end -->\nafter\n")
+    status, out, _ = squeeze("evaluate", chain["config"], "--test", "--ledger", looks, *chain["run"])
+    assert status == 0
+    assert "test rows" in out
+    lines = [json.loads(line) for line in looks.read_text().splitlines()]
+    assert [(line["task"], line["command"]) for line in lines] == [("small", "real"), ("small", "evaluate")]
+    assert lines[1]["ap"].keys() == {"long", "short"}
     text = readme.read_text()
     assert text.startswith("# Models\n\n<!-- looks: begin -->\n| # | when | task |")
     assert text.endswith("<!-- looks: end -->\nafter\n")
@@ -222,7 +219,7 @@ def test_replay_can_leave_probabilities_out(chain, capsysbinary):
 
 
 def test_progress_is_not_mixed_into_the_output(chain, squeeze):
-    status, out, err = squeeze("build", chain["config"], "--json", "--set", "start=2025-01-06", *chain["run"])
+    status, out, err = squeeze("build", chain["config"], "--json", "--set", "start=2025-01-11", *chain["run"])
     assert status == 0
     json.loads(out)
     assert err == ["folding SIMUSDT: done"]

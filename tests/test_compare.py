@@ -21,7 +21,7 @@ def store(tmp_path_factory):
         patched.chdir(folder)
         patched.setenv("MLFLOW_TRACKING_URI", empty_store(folder))
         keep(seed_node(0, recipe="old"))
-        keep(seed_node(0), seed_node(1))
+        keep(seed_node(0, over="boosting"), seed_node(1, over="boosting"))
         keep(seed_node(0, model="volatility", scored="validation"), model="volatility")
         keep(seed_node(7), task="other")
         assert spool.sync().kept == 0
@@ -37,19 +37,22 @@ def test_the_terminal_has_a_line_for_each_seed_and_side_and_the_mean_over_seeds(
     lines = told(capsys, "--task", "small", "--models", "network").splitlines()
     head = lines[0].split("  ")
     assert [name.strip() for name in head if name.strip()] == [
-        "task", "model", "seed", "side", "AP", "base", "gain [95 %]", "map gain [95 %]", "AUC", "Brier skill", "slope",
-        "episodes", "scored", "commit", "date",
+        "task", "model", "seed", "side", "AP", "base", "gain [95 %]", "over", "map gain [95 %]", "AUC", "Brier skill",
+        "slope", "episodes", "scored", "commit", "date",
     ]  # fmt: skip
     assert [line.split()[2:4] for line in lines[1:]] == [
-        ["1", "long"], ["0", "long"], ["mean", "of"], ["1", "short"], ["0", "short"], ["mean", "of"],
+        ["0", "long"], ["1", "long"], ["mean", "of"], ["0", "short"], ["1", "short"], ["mean", "of"],
     ]  # fmt: skip
     said = figures(0)
-    assert f"{said['long_ap']:.3f}" in lines[2]
+    assert f"{said['long_ap']:.3f}" in lines[1]
     gain = "{long_ap_gain:+.3f} [{long_ap_gain_low:+.3f}, {long_ap_gain_high:+.3f}]".format(**said)
-    assert gain in lines[2]
-    assert "0123456789ab" in lines[2]
-    aps = [figures(seed)["long_ap"] for seed in (0, 1)]
-    assert f"{sum(aps) / 2:.3f} ± {abs(aps[0] - aps[1]) / 2**0.5:.3f}" in lines[3]
+    assert f"{gain}  boosting  " in lines[1]
+    assert "0123456789ab" in lines[1]
+    for name, sign in (("ap", ""), ("ap_gain", "+"), ("ap_gain_map", "+")):
+        values = [figures(seed)[f"long_{name}"] for seed in (0, 1)]
+        assert f"{sum(values) / 2:{sign}.3f} ± {abs(values[0] - values[1]) / 2**0.5:.3f}" in lines[3]
+    assert "  boosting  " in lines[3]
+    assert "[" not in lines[3]
 
 
 def test_json_has_the_numbers_and_the_runs(store, capsys):
@@ -64,6 +67,11 @@ def test_json_has_the_numbers_and_the_runs(store, capsys):
     assert mlflow.get_run(row["run"]).data.tags["squeeze.name"] == "seed 1"
     (mean,) = (r for r in rows if (r["seed"], r["side"]) == ("mean of 2", "short"))
     assert mean["sd"]["ap"] == pytest.approx(abs(figures(0)["short_ap"] - figures(1)["short_ap"]) / 2**0.5)
+    assert mean["over"] == "boosting"
+    assert [mean[f"ap_gain{end}"] for end in ("_low", "_high")] == [None, None]
+    assert [row[f"ap_gain{end}"] for end in ("_low", "_high")] == [
+        figures(1)[f"short_ap_gain{end}"] for end in ("_low", "_high")
+    ]
 
 
 def test_runs_can_be_picked_and_older_recipes_shown(store, capsys):
@@ -73,6 +81,49 @@ def test_runs_can_be_picked_and_older_recipes_shown(store, capsys):
     assert sorted((r["seed"], r["side"]) for r in every) == [
         ("0", "long"), ("0", "long"), ("0", "short"), ("0", "short"), ("1", "long"), ("1", "short"),
     ]  # fmt: skip
+
+
+def run_of(node, started_ms, seed_id="r"):
+    """A seed run as the store would give it back, begun at that time."""
+    info = mlflow.entities.RunInfo(seed_id, "1", "u", "FINISHED", started_ms, started_ms, "active")
+    tags = {**node.tags, track.NAME: node.name}
+    held = mlflow.entities.RunData(
+        [mlflow.entities.Metric(name, value, 0, 0) for name, value in node.metrics.items()], [],
+        [mlflow.entities.RunTag(name, text) for name, text in tags.items()],
+    )  # fmt: skip
+    return track.SeedRun("small", "network", mlflow.entities.Run(info, held))
+
+
+def test_what_was_scored_on_other_rows_stands_on_lines_of_its_own_with_a_mean_of_its_own():
+    kinds = [("validation", ""), ("test", ""), ("test", "2025-01-12")]
+    runs = [
+        run_of(seed_node(seed, scored=scored, after=after), 1000 + place, f"{scored}{after}{seed}")
+        for place, (scored, after) in enumerate(kinds)
+        for seed in (0, 1)
+    ]
+    rows = compare.rows(compare.chosen(runs, None, (), None, False))
+    found = [(row["scored"], row["seed"]) for row in rows if row["side"] == "long"]
+    assert found == [
+        (scored, seed) for scored in ("test", "test from 2025-01-12", "validation") for seed in ("0", "1", "mean of 2")
+    ]
+    assert {r["scored"] for r in compare.rows(compare.chosen(runs, None, (), "test", False))} == {
+        "test", "test from 2025-01-12",
+    }  # fmt: skip
+
+
+def test_seeds_stand_in_the_order_of_their_numbers_whatever_order_the_store_has():
+    """Ten comes after two; the mean has the date and the commit of the run that began last."""
+    runs = [run_of(seed_node(seed), 60_000 * minute, str(seed)) for seed, minute in ((10, 3), (0, 9), (2, 1))]
+    for order in (runs, runs[::-1]):
+        rows = [row for row in compare.rows(compare.chosen(order, None, (), None, False)) if row["side"] == "long"]
+        assert [row["seed"] for row in rows] == ["0", "2", "10", "mean of 3"]
+        assert rows[-1]["date"] == rows[0]["date"] == "1970-01-01 00:09"
+
+
+def test_a_mean_of_gains_says_every_model_that_they_are_over():
+    runs = [run_of(seed_node(seed, over=over), 1, str(seed)) for seed, over in ((0, "hawkes"), (1, "boosting"))]
+    rows = compare.rows(compare.chosen(runs, None, (), None, False))
+    assert [row["over"] for row in rows[:3]] == ["hawkes", "boosting", "boosting or hawkes"]
 
 
 def test_a_query_for_each_level_is_enough(store, monkeypatch):
@@ -116,3 +167,4 @@ def test_runs_of_earlier_releases_are_shown_with_what_they_have(store):
     assert (row["ap"], row["auc"], row["commit"], row["scored"]) == (0.25, None, "abc", "")
     assert compare.told(row)["AP"] == "0.250"
     assert compare.told(row)["AUC"] == "-"
+    assert compare.told(row)["over"] == "-"

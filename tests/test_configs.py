@@ -11,6 +11,7 @@ from small import SMALL
 
 import squeeze.spec
 import training.config
+import training.recipe
 from squeeze.cli import Verb
 from squeeze.errors import ConfigError
 from squeeze.market.mapping import load_mapping
@@ -181,7 +182,7 @@ def test_a_time_in_utc_may_say_so_or_not():
     )
 
 
-@pytest.mark.parametrize("module", [squeeze.spec, training.config], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [squeeze.spec, training.config, training.recipe], ids=lambda module: module.__name__)
 def test_every_key_has_a_sentence(module):
     tree = ast.parse(Path(module.__file__).read_text())
     silent = []

@@ -9,17 +9,21 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score
 
+from squeeze.atlas_spec import AtlasSpec
 from squeeze.errors import ConfigError
 from squeeze.market.events import DAY_NS, HOUR_NS
 from squeeze.outcomes.rows import Rows
+from squeeze.state import MarketState
 from training import groups
 from training.controls import ablation
 from training.controls import runner as control_runs
-from training.controls.controls import CONTROLS, FULL, map_scalars, permuted, rebinned
+from training.controls.controls import CONTROLS, FULL, permuted, rebinned
 from training.controls.runner import rows_of, run_controls
 from training.controls.views import View, unit_maps, without
 from training.evaluation.pools import Pooled, pool, watched
 from training.prepare import Prepared
+from training.prepare import test_blocks as blocks_of  # under its own name pytest would run it
+from training.walk import weights_digest
 
 SOME = np.array([3000, 40, 41, 3100, 2999])
 WEEK = 7 * 288
@@ -39,7 +43,7 @@ def changed(examples, name):
 
 def untouched(examples):
     """Positions of the scalars that no control of the map may touch."""
-    mapped = map_scalars(examples.scalar_names)
+    mapped = groups.read_off_a_map(examples.scalar_names)
     return [i for i in range(len(examples.scalar_names)) if i not in mapped]
 
 
@@ -77,7 +81,7 @@ def test_a_view_reads_only_what_is_asked_for():
 
 
 def test_the_map_is_every_scalar_of_a_heatmap_and_no_plain_number_of_a_stream(own):
-    mapped = {own.scalar_names[i] for i in map_scalars(own.scalar_names)}
+    mapped = {own.scalar_names[i] for i in groups.read_off_a_map(own.scalar_names)}
     assert {
         "mass_within_1pct",
         "expected_sweep",
@@ -92,6 +96,27 @@ def test_the_map_is_every_scalar_of_a_heatmap_and_no_plain_number_of_a_stream(ow
     }  # fmt: skip
     assert "open_interest_change_60m" not in mapped
     assert "funding_rate_bp" not in mapped
+
+
+def test_of_the_atlas_what_needs_a_price_axis_is_of_the_map_and_no_other_number(small):
+    names = MarketState(msgspec.structs.replace(small.config.spec, atlas=AtlasSpec())).scalar_names
+    told = {names[i] for i in groups.read_off_a_map(names)}
+
+    def mapped(*prefixes):
+        return {name.startswith(prefixes) and name in told for name in names if name.startswith(prefixes)}
+
+    levels = ("control_1d_", "control_drift_1d_", "value_edge_1d_", "extreme_distance_", "extreme_age_hours_")
+    bands = ("book_depth_", "book_imbalance_", "book_cost_")
+    found = ("pattern_stacked_zones", "pattern_spoofed_wall", "pattern_funding_asymmetry")
+    for prefix in (*levels, *bands, *found):
+        assert mapped(prefix) == {True}, prefix
+    stamps = ("open_interest_base", "open_interest_age_", "opened_4h", "net_4h", "toward_closed_4h", "coverage_4h")
+    records = ("book_spread_bp", "book_age_seconds", "volume_coverage_", "extreme_age_minutes", "flow_age_minutes")
+    rates = ("funding_settled_", "funding_predicted_", "minutes_to_settlement_", "pattern_funding_extreme")
+    for prefix in (*stamps, *records, *rates, "flow_imbalance_", "flow_acceleration_", "flow_absorption_"):
+        assert mapped(prefix) == {False}, prefix
+    kinds = {groups.scalar_group(name) for name in told}
+    assert kinds == {groups.MAP, groups.VOLUME_PROFILE, groups.ORDER_BOOK, groups.STOPS, groups.PATTERNS}
 
 
 @pytest.mark.parametrize("name", [name for name, control in CONTROLS.items() if not (control.config or control.labels)])
@@ -112,7 +137,7 @@ def test_a_control_of_the_map_leaves_prices_liquidations_and_the_clock_alone(own
 
 
 def test_masked_knows_no_map_and_masked_channels_keeps_its_scalars(own):
-    mapped = map_scalars(own.scalar_names)
+    mapped = groups.read_off_a_map(own.scalar_names)
     masked, channels = changed(own, "masked"), changed(own, "masked_channels")
     assert (masked.channels[SOME] == 0).all()
     assert np.isnan(masked.scalars[SOME][:, :, mapped]).all()
@@ -130,7 +155,7 @@ def test_a_channel_of_the_atlas_that_is_left_out_is_nan_and_a_unit_map_is_empty(
 
 
 def test_reflected_shows_each_side_the_others_map(own):
-    mapped, found = map_scalars(own.scalar_names), changed(own, "reflected")
+    mapped, found = groups.read_off_a_map(own.scalar_names), changed(own, "reflected")
     np.testing.assert_array_equal(found.channels[SOME], own.channels[SOME][:, ::-1])
     np.testing.assert_array_equal(found.scalars[SOME][:, :, mapped], own.scalars[SOME][:, ::-1, mapped])
     twice = changed(found, "reflected")
@@ -139,7 +164,7 @@ def test_reflected_shows_each_side_the_others_map(own):
 
 
 def test_week_old_shows_the_map_of_seven_days_before_and_nothing_in_the_first_week(own):
-    mapped, found = map_scalars(own.scalar_names), changed(own, "week_old")
+    mapped, found = groups.read_off_a_map(own.scalar_names), changed(own, "week_old")
     early = np.array([0, 500, WEEK - 1])
     assert (found.channels[early] == 0).all()
     assert np.isnan(found.scalars[early][:, :, mapped]).all()
@@ -190,10 +215,10 @@ def test_the_uniform_map_is_folded_anew_with_everything_else_as_it_was(small):
     assert msgspec.structs.replace(other, spec=msgspec.structs.replace(other.spec, map=back)) == small.config
 
 
-def test_permuted_labels_keep_their_rate_and_their_neighbours_and_lose_their_time():
+def test_permuted_labels_keep_their_rate_and_their_neighbours_and_lose_their_time(small):
     hours = np.arange(24 * 60) * HOUR_NS + 5
     truth = (np.arange(len(hours)) % 400 < 20)[:, None, None] & np.ones((1, 2, 1), bool)
-    prepared = Prepared(None, [], Rows(hours, truth), np.arange(len(hours)))
+    prepared = Prepared(small.config, [], Rows(hours, truth), np.arange(len(hours)))
     found = permuted(prepared).rows
     assert (found.ts_ns == hours).all()
     assert found.truth.sum() == truth.sum()
@@ -201,6 +226,16 @@ def test_permuted_labels_keep_their_rate_and_their_neighbours_and_lose_their_tim
     runs = np.diff(np.flatnonzero(np.diff(found.truth[:, 0, 0], prepend=False)))[::2]
     assert runs.max() == 20
     assert (permuted(prepared).rows.truth == found.truth).all()
+
+
+def test_no_label_of_a_test_block_is_shuffled_to_where_choices_are_made(small):
+    hours = np.arange(24 * 60) * HOUR_NS
+    truth = np.zeros((len(hours), 2, 1), bool)
+    prepared = Prepared(small.config, [], Rows(hours, truth), np.arange(len(hours)))
+    before = hours < blocks_of(prepared)[0].test_from_ns
+    truth[~before] = True
+    assert 0.3 < before.mean() < 0.7
+    assert (permuted(prepared).rows.truth == truth).all()
 
 
 # How they are compared
@@ -292,6 +327,26 @@ def test_what_is_trained_is_kept_and_not_trained_again(small, finished, report, 
     assert {row.control: row.ap for row in again.rows}.items() <= {row.control: row.ap for row in report.rows}.items()
     with pytest.raises(TypeError, match="not callable"):
         run_controls(small.config, small.lake, finished.out, chosen, seeds=(2,))
+
+
+class Interrupted(Exception):
+    """What stops a training in this test."""
+
+
+def test_an_interrupted_control_goes_on_where_it_was(finished, tmp_path):
+    shown = []
+
+    def stop(what, done, total):
+        if "pre-training" in what:
+            raise Interrupted
+
+    with pytest.raises(Interrupted), control_runs.walked(FULL, finished.prepared, tmp_path, stop):
+        pass
+    with control_runs.walked(FULL, finished.prepared, tmp_path, lambda what, *_: shown.append(what)) as trained:
+        assert weights_digest(trained.network) == weights_digest(finished.trained.network)
+    assert shown
+    assert not [what for what in shown if "pre-training" in what], "its one epoch is not trained again"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()], "checkpoints go when they have served"
 
 
 def test_the_table_and_the_file_hold_every_control(report, tmp_path):

@@ -11,10 +11,10 @@ import torch
 from squeeze.engine import OUTPUTS, open_session
 from squeeze.model_file import ModelCard
 from squeeze.spec import FrameSpec, LabelSpec, MapSpec, MarketSpec, SignalSpec, Spec, StreamSpec
-from training.config import NetworkSpec
 from training.export import to_onnx
 from training.networks.cores import core_of
 from training.networks.network import Head, SqueezeNetwork, StepModel
+from training.recipe import NetworkSpec
 
 SPECS = {
     "gru": NetworkSpec(encoded=7, hidden=11),

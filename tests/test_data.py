@@ -10,11 +10,11 @@ import torch
 from test_proxies import MINUTE_NS, examples_of
 
 from squeeze.errors import DataError
-from training.config import PretrainSpec
 from training.networks.device import OnDevice, place
 from training.pretraining.data import SequenceData
 from training.pretraining.lanes import Lanes, OnDisk, Sequence
 from training.pretraining.proxies import proxies
+from training.recipe import PretrainSpec
 
 SPEC = PretrainSpec(
     until="2025-01-01", quantiles=(0.6, 0.9), exceedance_weights=(1.0, 1.0), chunk=8, lane=32, lanes=5, epochs=1

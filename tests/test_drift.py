@@ -9,15 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import chi2
 
-from squeeze.drift import (
-    LEAST_VALUES,
-    PARTS,
-    DriftMonitor,
-    DriftReference,
-    DriftSpec,
-    input_values,
-    stability_index,
-)
+from squeeze.drift import LEAST_VALUES, DriftMonitor, input_values, stability_index
+from squeeze.drift_spec import PARTS, DriftReference, DriftSpec
 from squeeze.errors import DataError, StepError
 from squeeze.forecast_test import PENDING, ForecastTest, poisson_interval
 from squeeze.market.events import DAY_NS, MINUTE_NS

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, log_loss, roc_auc_score
 
-from training.evaluation.bootstrap import Gain, draw_runs, figures_per_draw, interval, paired_gains, verdict
+from training.evaluation.bootstrap import (
+    Gain,
+    draw_runs,
+    figures_per_draw,
+    gains_between,
+    interval,
+    mean_figures,
+    verdict,
+)
 from training.evaluation.metrics import (
     ap_gain,
     calibration_error,
@@ -186,6 +194,13 @@ def test_draws_by_weights_are_those_of_rows_really_drawn(rows, seed, digits, rat
     fast, slow = figures_per_draw(truth, p, draw_runs(days, 20)), slow_draws(truth, p, days, 20)
     for name, expected in slow.items():
         np.testing.assert_allclose(fast[name], expected, rtol=1e-10, atol=1e-12, err_msg=name)
+
+
+def paired_gains(truth, models, rivals, draws):
+    """By figure, each side as its seeds' probabilities."""
+    return gains_between(
+        *(mean_figures([figures_per_draw(truth, p, draws) for p in side]) for side in (models, rivals))
+    )
 
 
 def test_gains_are_paired_and_their_sign_says_better():

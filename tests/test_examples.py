@@ -302,6 +302,25 @@ def test_an_array_that_is_cut_off_or_absent_is_refused(copy):
     refused(copy, r"marks\.npy: cannot be read")
 
 
+def test_a_file_that_is_not_the_one_that_was_built_is_refused(copy, monkeypatch):
+    path = copy / "scalars.npy"
+    data = path.read_bytes()
+    path.write_bytes(data + b"\0")
+    refused(copy, rf"scalars\.npy: expected {len(data)} bytes, found {len(data) + 1}; delete the folder")
+    path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    refused(copy, r"scalars\.npy: expected the SHA-256 [0-9a-f]{16}…, found [0-9a-f]{16}…: it was changed after")
+    monkeypatch.setattr(examples, "SMALL_BYTES", len(data) - 1)
+    read(copy)  # a large file is not read when it is opened
+    with pytest.raises(DataError, match=r"scalars\.npy: expected the SHA-256"):
+        read(copy, verify=True)
+    path.write_bytes(data)
+    read(copy, verify=True)
+    held = json.loads((copy / "meta.json").read_text())["files"]
+    del held["marks"]
+    changed(copy, files=held)
+    refused(copy, r"marks\.npy: meta\.json keeps no digest of it; delete the folder")
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"digest": 3}'])
 def test_a_meta_that_is_none_is_refused(copy, text):
     (copy / "meta.json").write_text(text)
@@ -401,7 +420,6 @@ def test_a_step_that_makes_no_sense_is_replaced_by_an_empty_one_as_live(small, t
 WITHOUT_EFFECT = {
     "arrays.py",
     "errors.py",
-    "spec.py",
     "label_spec.py",
     "strict.py",
     "files.py",

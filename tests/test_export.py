@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from squeeze.engine import INPUTS, OUTPUTS, open_session
+from squeeze.errors import SqueezeError
 from squeeze.model_file import CARD_KEY, SEAL_KEY, read, read_card
 from squeeze.predictor import load
 from training import export, runs
@@ -40,6 +41,17 @@ def test_parity_notices_a_graph_that_is_not_the_model(finished, file):
     with torch.no_grad():
         other.network.core.gru.bias_hh_l0[-1] += 1e-3  # as a wrong `linear_before_reset` would
     assert export.parity(other, file, finished.card, steps=50)[1] > 2e-6
+
+
+def test_a_graph_that_is_not_the_model_is_not_written(finished, file, tmp_path, monkeypatch):
+    other = runs.load_step(finished.run, finished.folder, -1)
+    monkeypatch.setattr(export, "to_onnx", lambda model, card: file)
+    assert max(export.export(other, finished.card, tmp_path / "model.onnx", 5)) < 1e-6
+    with torch.no_grad():
+        other.network.core.gru.bias_hh_l0[-1] += 1e-3
+    with pytest.raises(SqueezeError, match=r"the exported graph differs from torch by .* in p and .* in state"):
+        export.export(other, finished.card, tmp_path / "other.onnx", 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
 @torch.no_grad()

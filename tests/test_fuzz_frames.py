@@ -13,7 +13,7 @@ from fuzzing import CONTRACTS, LITERAL, RECEIVED_NS, Oracle, Spoiler, Verdict, j
 from squeeze.market.instruments import Instrument, Instruments
 from squeeze.market.venues import Binance, Bybit, Okx
 
-COUNT = int(os.environ.get("FUZZ_FRAMES", "60000"))
+COUNT = int(os.environ.get("FUZZ_FRAMES", "20000"))
 STEPS = {"tick_size": 0.1, "lot_size_base": 0.01, "minimum_size_base": 0.01}
 RECORDS = [
     Instrument(

@@ -9,8 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
 from training.calibration.platt import Platt, fit_platt
-from training.config import HeadSpec
 from training.head import calibrators, fit_head, folds, logits_of, out_of_fold_logits
+from training.recipe import HeadSpec
 
 SPEC = HeadSpec(inverse_penalty=0.1)
 HOUR_NS = 3600 * 10**9

@@ -16,9 +16,9 @@ from tests.test_atlas import steps
 from tests.test_channels import choosing
 from tests.test_model_file import with_card
 from training import export
-from training.config import NetworkSpec
 from training.examples import known_rows, required_channels
 from training.networks.network import Head, SqueezeNetwork, StepModel
+from training.recipe import NetworkSpec
 
 SPEC = choosing("book_usd_*", "stops", "funding_predicted_a")
 NETWORKS = {

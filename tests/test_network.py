@@ -13,9 +13,10 @@ from hypothesis.extra.numpy import arrays
 from squeeze.errors import ConfigError
 from squeeze.spec import MapSpec
 from squeeze.state import MarketState
-from training.config import NetworkSpec, load_config
+from training.config import load_config
 from training.networks.encoder import Standardise
 from training.networks.network import Head, SqueezeNetwork, StepModel, parameters
+from training.recipe import NetworkSpec
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
 SPEC = NetworkSpec(encoded=8, hidden=6, static=(12, 8), trunk=8)

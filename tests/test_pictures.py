@@ -20,7 +20,7 @@ from squeeze.tools.fold import Folded
 from squeeze.tools.pictures import still
 from squeeze.tools.pictures.figures import pictures
 from squeeze.tools.pictures.gather import absolute, gather
-from squeeze.tools.pictures.panel import Bars, Heat, Line, Marks, Panel, Spans
+from squeeze.tools.pictures.panel import Bars, Heat, Level, Line, Marks, Panel, Picture, Spans, Strip
 from squeeze.tools.study.task import load_task
 from tests.venues import spec
 
@@ -209,6 +209,30 @@ def test_the_command_writes_every_picture_and_a_page_that_fetches_nothing(small,
     for heading in ("Liquidation map", "Order book", "Volume profile", "Open interest by price", "Funding"):
         assert f"<h2>{heading}</h2>" in own
     assert "million USD that would be liquidated" in own
+
+
+def test_labels_at_the_edge_of_a_panel_lie_inside_it():
+    """At the right border of a picture the last letter would touch the frame, or be cut."""
+    bars = Bars(np.arange(3.0), np.ones(3), np.ones(3), "opened", "#000000", np.zeros(3), "million USD")
+    panel = Panel((bars, Strip(0.5, 1.5, "25.8 M USD, 6.9% of OI", "#000000"), Level(1.0, "mark")), y_range=(-1.0, 3.0))
+    figure = still.draw(Picture("one", "title", "caption", ((panel, panel),), (2.0, 1.0), (1.0,), (8.0, 4.0)), dpi=80)
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        assert [text.get_text() for text in axes.texts] == ["25.8 M USD, 6.9% of OI", "mark"]
+        for text in axes.texts:
+            assert 2 < axes.bbox.x1 - text.get_window_extent().x1 < 10
+
+
+def test_bars_begin_at_their_base_and_end_a_value_further():
+    bars = Bars(
+        np.array([10.0, 11.0]), np.array([2.0, -1.0]), np.array([1.0, 0.5]), "opened", "#000000", np.array([0.0, 3.0])
+    )
+    figure = still.draw(Picture("one", "title", "caption", ((Panel((bars,)),),), (1.0,), (1.0,), (4.0, 4.0)))
+    (drawn,) = figure.axes[0].collections
+    boxes = [path.get_extents().extents.tolist() for path in drawn.get_paths()]
+    assert boxes == [[0.0, 9.5, 2.0, 10.5], [2.0, 10.75, 3.0, 11.25]]
+    assert figure.axes[0].get_xlim()[0] == 0.0
+    assert figure.axes[0].get_legend_handles_labels()[1] == ["opened"]
 
 
 def test_the_command_draws_a_simulated_market_of_three_venues(tmp_path, capsys, monkeypatch):

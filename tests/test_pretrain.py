@@ -12,12 +12,12 @@ from torch.nn import functional
 
 from squeeze.errors import ConfigError, DataError
 from squeeze.spec import MapSpec
-from training.config import FineTuneSpec, NetworkSpec, PretrainSpec
 from training.networks.device import place, trainer_options
 from training.networks.network import SqueezeNetwork
 from training.pretraining.data import SequenceData
 from training.pretraining.lanes import Batch
 from training.pretraining.task import ProxyTask, fine_tune, pretrain
+from training.recipe import FineTuneSpec, NetworkSpec, PretrainSpec
 from training.walk import weights_digest
 
 NETWORK = NetworkSpec(encoded=6, hidden=5, static=(8, 6), trunk=6, dilations=(1, 2), window=12)

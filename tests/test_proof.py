@@ -20,12 +20,14 @@ from squeeze.predictor import Prediction, load
 from squeeze.simulator.oracle import probabilities
 from squeeze.state import MarketState
 from training.config import load_config
-from training.controls.controls import map_scalars
 from training.evaluation.bootstrap import Gain
-from training.proof.fits import ALL_MAPS, Fit, answers, fit, grounds, masks, rival
+from training.groups import read_off_a_map
+from training.head import fit_head
+from training.proof.fits import ALL_MAPS, Fit, answers, at_rows, fit, grounds, masks, rival
 from training.proof.prove import RIVALS, chosen, write_model
 from training.proof.report import MASKED, NETWORK, ORACLE, Horizon, Report, Score, judge, page, said, write
 from training.proof.worlds import PATHS, Source
+from training.recipe import FineTuneSpec
 
 HOUR_NS = 60 * MINUTE_NS
 TINY = yaml.safe_load(yaml.safe_dump(SMALL)) | {
@@ -107,7 +109,7 @@ def test_without_maps_a_network_sees_no_channel_and_no_scalar_of_a_map(proof):
     world, at = found.judged[0], found.at[0]
     names = world.examples.scalar_names
     changed = np.array(world.examples.scalars)
-    changed[:, :, map_scalars(names)] = 7.0
+    changed[:, :, read_off_a_map(names)] = 7.0
     noise = np.random.default_rng(0).random(world.examples.channels.shape, np.float32)
     other = replace(world, examples=replace(world.examples, channels=noise, scalars=changed))
     assert np.array_equal(answers(blind.network, blind.head, [other], [at]), blind.probabilities)
@@ -115,10 +117,32 @@ def test_without_maps_a_network_sees_no_channel_and_no_scalar_of_a_map(proof):
     assert not np.array_equal(answers(seeing.network, seeing.head, [other], [at]), seeing.probabilities)
 
 
+def test_fine_tuning_and_a_calibrated_head_are_done_where_the_config_asks_for_them(proof):
+    config, out, found, plain = proof
+    pretrain = msgspec.structs.replace(config.pretrain, fine_tuning=FineTuneSpec(epochs=1))
+    head = msgspec.structs.replace(config.head, calibration="platt")
+    asked = replace(found, config=msgspec.structs.replace(config, pretrain=pretrain, head=head))
+    made = fit(asked, out, 0)
+    assert made.said["fine_tuning"]["epochs"] == 1
+    assert {k: v for k, v in made.said.items() if k not in ("fine_tuning", "frames_per_second")} == {
+        k: v for k, v in plain.said.items() if k != "frames_per_second"
+    }
+    assert torch.equal(made.network.scalars.mean, plain.network.scalars.mean)
+    assert not torch.equal(made.network.scores.weight, plain.network.scores.weight)
+    rows = [at_rows(made.network, world, world.usable) for world in found.trained]
+    inputs = [np.concatenate(part) for part in zip(*rows, strict=True)]
+    far_apart = [w.rows.ts_ns[w.usable] + n * 10**17 for n, w in enumerate(found.trained)]
+    positions = made.head.positions.tolist()
+    expected = fit_head(*inputs, head, positions, np.concatenate(far_apart), 60 * MINUTE_NS)
+    assert torch.equal(made.head.weights, expected.weights)
+    assert not torch.equal(made.head.weights, fit_head(*inputs, config.head, positions).weights)
+
+
 def test_a_group_left_out_takes_its_channels_and_scalars_alone():
-    channels, scalars = ("unit_5x", "book_usd_bybit", "stops"), ("zones", "book_spread_bp_bybit", "volatility_60m")
+    channels = ("unit_5x", "book_usd_bybit", "stops")
+    scalars = ("zones", "book_cost_10000usd_bp_bybit", "volatility_60m", "book_spread_bp_bybit")
     examples = SimpleNamespace(channel_names=channels, scalar_names=scalars)
-    assert masks(examples, "order book") == ([1], [1])
+    assert masks(examples, "order book") == ([1, 3], [1])
     assert masks(examples, ALL_MAPS) == ([0, 1], [0, 1, 2])
     assert masks(examples, "") == ([], [])
 
@@ -183,6 +207,16 @@ def test_a_network_that_is_the_oracle_has_all_of_its_ap_and_gains_nothing_over_i
     assert watched.rows == found.truth[:, :, 0].size
     assert watched.of("climatology").figures["ap"] == pytest.approx(watched.base_rate)
     assert [each.minutes for each in (watched, *ground.others)] == [60, 15]
+
+
+def test_a_network_that_lacks_something_is_compared_with_the_network_of_its_own_seed(proof):
+    """The second seed is worse: over the mean of both, the first without anything left out would seem to lose."""
+    found = proof[2]
+    networks, name = [found.oracle, 1 - found.oracle], "network without funding map"
+    made = {ORACLE: [found.oracle], NETWORK: networks, MASKED: networks, name: networks[:1], "rule": networks[:1]}
+    watched = judge(found, made).watched
+    assert watched.of(name).gain == watched.of(MASKED).gain == Gain(0.0, 0.0, 0.0)
+    assert watched.of("rule").gain.observed < 0  # a rival without seeds is compared with the mean
 
 
 def horizon_of(share, gain, episodes=80):

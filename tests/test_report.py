@@ -3,14 +3,29 @@
 import json
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import pytest
 
 from squeeze.arrays import SIDES
+from squeeze.label_spec import CascadeSpec
 from squeeze.market.events import HOUR_NS, MINUTE_NS
+from squeeze.outcomes.rows import labelled
+from training.baselines import catalogue as baselines
 from training.evaluation.alarms import BUDGETS_PER_DAY
+from training.evaluation.assess import assess_trained, onsets_of
+from training.evaluation.bootstrap import Gain
 from training.evaluation.metrics import TERCILES, metrics
-from training.evaluation.report import EARLIER, FIRST_HALF, ORACLE, Market, evaluate_task, market_of
+from training.evaluation.report import (
+    EARLIER,
+    FIRST_HALF,
+    ORACLE,
+    Market,
+    PairedGain,
+    RefereedGain,
+    evaluate_task,
+    market_of,
+)
 from training.evaluation.report_pictures import pictures
 from training.figures import save
 
@@ -285,6 +300,38 @@ def test_regimes_of_a_run_are_cut_by_each_blocks_training_rows(finished):
     assert len(found.regimes["trend"]) == at
 
 
+def test_the_onsets_of_a_label_of_events_are_what_lead_times_are_told_by(finished, small, monkeypatch):
+    monkeypatch.setattr(baselines, "BASELINES", {"climatology": baselines.BASELINES["climatology"]})
+    prepared, config = finished.prepared, finished.prepared.config
+    assert onsets_of(prepared, small.lake) is None  # an amount in an interval has no moment
+    constants = CascadeSpec(least_days=4.0)
+    label = msgspec.structs.replace(config.spec.label, event="onset", threshold_usd=None, onset=constants)
+    config = msgspec.structs.replace(config, spec=msgspec.structs.replace(config.spec, label=label))
+    events = labelled(small.lake, config.spec).events
+    assert len(events.onset_ns) > 0
+    onsets = onsets_of(replace(prepared, config=config), small.lake)
+    for side in range(2):
+        np.testing.assert_array_equal(onsets[side], events.onset_ns[events.side == side])
+    assert sum(map(len, onsets)) == len(events.onset_ns)
+    found = assess_trained(replace(prepared, config=config), finished.trained, small.lake, test=False)
+    for mine, told in zip(found.market.events_ns, onsets, strict=True):
+        np.testing.assert_array_equal(mine, told)
+    resolution = {alarm.figures.lead_resolution_minutes for each in found.report.entries for alarm in each.alarms}
+    assert resolution == {0.0}
+
+
+def test_what_the_referee_compares_with_is_a_table_of_its_own(report):
+    gain = PairedGain(Gain(0.1, -0.05, 0.2), "not shown")
+    said = [
+        RefereedGain(rival=name, side="long", ap=0.35, rival_ap=0.25, gains={"ap": gain})
+        for name in ("reference", "boosting")
+    ]
+    text = msgspec.structs.replace(report, refereed=tuple(said)).to_markdown()
+    assert "| reference | long | 0.350 | 0.250 | +0.100 [-0.050, +0.200] | - | - | - | not shown |" in text
+    assert "## Over the referee's reference and each of its members" in text
+    assert "referee" not in report.to_markdown()
+
+
 def test_pictures_are_of_both_sides_and_every_regime(tmp_path):
     some = pools(40)
     some["volatility"] = replace(some["volatility"], probability=np.full_like(some["volatility"].probability, np.nan))
@@ -294,4 +341,4 @@ def test_pictures_are_of_both_sides_and_every_regime(tmp_path):
         save(figure, tmp_path / name)
     told = [text.get_text() for text in drawn["lead-long.png"].axes[0].get_legend().get_texts()]
     assert told[0].startswith("network: median 30.0 of ")
-    assert told[1:] == ["volatility: none"]  # and climatology, which ranks nothing, is not drawn
+    assert told[1:] == ["volatility: none"]  # and climatology, a constant here, is not drawn

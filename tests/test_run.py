@@ -22,7 +22,7 @@ from squeeze.emitter.live import Live
 from squeeze.emitter.run import again, feeds_of, follow
 from squeeze.emitter.verbs import EMITTER_VERBS
 from squeeze.errors import ConfigError
-from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS
+from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS, Price
 from squeeze.market.feeds.values import Limits
 from squeeze.market.lake import Lake
 from squeeze.signals.message import ProbabilityMessage, decode
@@ -199,8 +199,10 @@ def test_what_cannot_be_is_said_before_anything_begins(tmp_path, words, said):
 # Live
 
 
-class Played:
+class Played(Stream):
     """A stream whose machine counts ticks: what a stream is to `Live`, and no more."""
+
+    states = {"long": "idle", "short": "idle"}  # noqa: RUF012 - of the property's type
 
     def __init__(self, symbol="BTCUSDT"):
         clock = argparse.Namespace(clock_seconds=0.02)
@@ -211,7 +213,6 @@ class Played:
         self.machine = argparse.Namespace(snapshot=dict, restore=lambda _: None)
         self.next_close_ns = self.now_ns = self.word = self.mark = None
         self.stream_seq, self.heard, self.restarts = 0, [], 0
-        self.states = {"long": "idle", "short": "idle"}
 
     def on_event(self, event):
         self.heard.append(event)
@@ -283,14 +284,14 @@ def test_an_event_waits_for_the_ticks_before_it_and_a_lost_hour_is_jumped(tmp_pa
     with Emitter(tmp_path / "o.sqlite", []) as emitter:
         live = Live([stream], emitter)
         live.tick_ns = SECOND_NS
-        at = partial(argparse.Namespace, symbol="BTCUSDT")
+        at = partial(Price, venue="bybit", symbol="BTCUSDT", event_ns=0, price=1.0, of="mark")
         live.on_event(at(known_at_ns=10 * SECOND_NS + 5))
         live.on_event(at(known_at_ns=13 * SECOND_NS))
         assert ticks == [11 * SECOND_NS, 12 * SECOND_NS]  # what is known just at a tick comes before it
         live.on_time(13 * SECOND_NS)
         live.on_time(3613 * SECOND_NS + 7)
         assert ticks[2:] == [13 * SECOND_NS, 3613 * SECOND_NS]
-        live.on_event(at(symbol="OTHER", known_at_ns=0))
+        live.on_event(msgspec.structs.replace(at(known_at_ns=0), symbol="OTHER"))
         assert len(stream.heard) == 2
 
 
@@ -302,7 +303,7 @@ def test_a_host_that_no_venue_has_is_refused(tmp_path):
 
 def test_a_signal_to_stop_ends_a_replay_and_handlers_are_as_before():
     before = signal.getsignal(signal.SIGTERM)
-    timer = threading.Timer(0.5, signal.raise_signal, (signal.SIGTERM,))
+    timer = threading.Timer(0.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGTERM))
     from squeeze.emitter import verbs
 
     stop = threading.Event()

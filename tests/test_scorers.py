@@ -6,10 +6,11 @@ import pytest
 from small import noised
 
 from squeeze.errors import ConfigError
-from training.config import BoostingSpec, TeacherSpec, day_ns
+from training.config import day_ns
 from training.prepare import prepare
 from training.pretraining.boosting import boost
 from training.pretraining.scorers import TEACHER, families, pretrained, scores_over, sequences, student
+from training.recipe import BoostingSpec, FineTuneSpec, TeacherSpec
 from training.walk import walk, weights_digest
 
 BOOSTING = BoostingSpec(rounds=8, leaves=4, least_leaf=20, most_rows=4000)
@@ -98,6 +99,14 @@ def test_a_walk_keeps_each_family_beside_the_student_and_exports_the_student(pre
         assert [len(r.rows) for r in walked.validation] == [len(r.rows) for r in trained.validation]
     assert weights_digest(trained.network) != weights_digest(pretrained(prepared)[0])
     assert set(trained.pretraining["teachers"]) == {"pretrained_boosting", "pretrained_networks", TEACHER}
+
+
+def test_what_only_simulated_markets_have_is_refused_before_anything_is_folded(small, tmp_path):
+    for asked in ({"labels": True}, {"labels": True, "fine_tuning": FineTuneSpec()}):
+        pretrain = msgspec.structs.replace(small.config.pretrain, **asked)
+        with pytest.raises(ConfigError, match=f"pretrain.{list(asked)[-1]}: recordings have no labels before"):
+            prepare(msgspec.structs.replace(small.config, pretrain=pretrain), small.lake, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_teachers_that_cannot_be_are_refused():

@@ -20,8 +20,9 @@ from squeeze.tools.sweeps import amounts_of_prints, amounts_of_sums, read_sweeps
 from squeeze.tools.weights import read_weights, write_weights
 from training.leverage.mixing import fit_known, share_of, starting_weights
 from training.leverage.weights import fit_weights, top_share
+from training.prepare import Prepared
+from training.pretraining.scorers import pretrained
 from training.verbs.weights import weights as verb
-from training.walk import Prepared, pretrained
 
 STEP_NS = 5 * MINUTE_NS
 CUT_NS = utc_ns("2025-01-09T12:00")

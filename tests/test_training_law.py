@@ -9,8 +9,10 @@ from squeeze.market.lake import Lake
 from squeeze.outcomes.rows import Rows
 from training.config import day_ns
 from training.examples import build
+from training.prepare import Prepared, prepare
+from training.pretraining.scorers import pretrained, scores_over
 from training.splits import Block
-from training.walk import Prepared, fit_block, prepare, pretrained, scores_over, weights_digest
+from training.walk import fit_block, weights_digest
 
 
 def fitted(config, lake, out, block):

@@ -2,6 +2,7 @@
 
 import optuna
 import pytest
+from tracking import empty_store
 
 from squeeze.errors import ConfigError
 from training import tune
@@ -47,8 +48,26 @@ def test_the_shipped_space_is_sound():
     assert "network.core" in tune.read_space(Path(__file__).parents[1] / "configs/search/network.yaml")
 
 
+def test_a_grid_tries_every_combination_to_its_end(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
+    keys = {"network.core": tune.Range(choices=("gru", "tcn")), "seed": tune.Range(choices=(0, 1))}
+    storage = f"sqlite:///{tmp_path / 'tune.db'}"
+
+    def search(trials):
+        return tune.tune(small.config_path, (), keys, small.lake, tmp_path / "out", trials, storage, grid=True)
+
+    search(3)
+    rows = tune.trial_rows(search(20))
+    assert sorted((row["network.core"], row["seed"]) for row in rows) == [
+        ("gru", 0), ("gru", 1), ("tcn", 0), ("tcn", 1),
+    ]  # fmt: skip
+    assert all(row["state"] == "complete" and row["frames_per_second"] > 0 for row in rows)
+    with pytest.raises(ConfigError, match=r"network\.hidden: a grid needs choices"):
+        tune.combinations({"network.hidden": tune.Range(low=4, high=8)})
+
+
 def test_a_search_goes_on_where_it_stopped_and_every_trial_is_a_child_run(small, tmp_path, monkeypatch):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_store(tmp_path))
     keys = {"network.hidden": tune.Range(low=4, high=8), "pretrain.learning_rate": tune.Range(low=1e-3, high=1e-2)}
     storage = f"sqlite:///{tmp_path / 'tune.db'}"
 

@@ -49,11 +49,13 @@ def figures(seed: int) -> dict[str, float]:
     return {name: float(rng.random()) for name in track.METRICS if not name.endswith("ap_sd") and name != "seeds"}
 
 
-def seed_node(seed: int, *, recipe="a", scored="test", model="network", files="", sealed="", metrics=None) -> Node:
+def seed_node(
+    seed: int, *, recipe="a", scored="test", model="network", files="", sealed="", metrics=None, over="", after=""
+) -> Node:
     """One seed run, complete or with artefacts and a model."""
     tags = {
         track.RECIPE: recipe, track.SCORED: scored, track.COMMIT: "0123456789ab", "squeeze.horizon_minutes": "60",
-    }  # fmt: skip
+    } | {tag: text for tag, text in ((track.OVER, over), (track.AFTER, after)) if text}  # fmt: skip
     return Node(
         level="seed", name=f"seed {seed}", title=f"{model} seed {seed}", fresh=True, tags=tags,
         params={"seed": str(seed), "commit": "0123456789ab"}, dataset=("small", "ab" * 32),

@@ -28,10 +28,10 @@ from training.evaluation.metrics import ENOUGH_EPISODES, reliability
 from training.evaluation.pools import Figures, Pooled, table
 from training.examples import Progress
 from training.figures import heatmap_figure, save
+from training.prepare import Prepared
 from training.tracking import record, track
 from training.tracking.environment import commit
 from training.tracking.maps import heat_window
-from training.walk import Prepared
 
 SHOWN_DAYS = 4
 """How much of the held-out part the page and the picture show."""
@@ -56,7 +56,7 @@ def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: Tex
     record.track_run(
         prepared, trained, run, figures[NETWORK], found.rival_figures(),
         dict(zip(("parity_probability", "parity_state"), differences, strict=True)), model, test=True, lake=lake,
-        pools=found.baselines(), report=found.told(), pictures=found.drawn,
+        pools=found.baselines(), report=found.told(), pictures=found.drawn, over=found.best_rival(),
     )  # fmt: skip
     messages = _replayed(model, lake, trained.blocks[-1].block.test_from_ns, out / "messages.jsonl", shown)
     _draw(prepared, pools, figures, messages, out)

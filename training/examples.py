@@ -6,7 +6,7 @@ frames.
                  swept.npy       (step, side)                 float64: share of open interest gone through in the step
                  marks.npy       (step, 4)                    float64: open, high, low, close
                  steps.npy       (step, 4)                    int64: close (ns), unhealthy, degraded, bin width × 1e12
-                 meta.json
+                 meta.json       what they are, with size and SHA-256 of each file
 
 All windows and blocks share the same arrays. The same inputs a second time do nothing; a build that was cut short is
 gone on with (`folding`).
@@ -33,7 +33,7 @@ from training import folding
 from training.folding import CHECKPOINT, Progress, fold, shapes_of
 
 FRAME_CODE = (
-    "state.py", "atlas.py", "atlas_spec.py", "venue_maps.py", "heatmaps", "patterns", "scalars", "zones",
+    "spec.py", "state.py", "atlas.py", "atlas_spec.py", "venue_maps.py", "heatmaps", "patterns", "scalars", "zones",
     "market/steps.py", "market/tally.py", "market/venue_step.py", "market/events.py", "market/books.py",
     "market/depth.py", "market/conventions.py", "market/lake.py", "market/partitions.py", "market/rows.py",
 )  # fmt: skip
@@ -42,6 +42,14 @@ FRAME_CODE = (
 
 def silent(what: str, done: int, total: int) -> None:
     """Shows nothing."""
+
+
+class Held(msgspec.Struct, frozen=True):
+    """One array file, as it was when the build was done."""
+
+    size: int
+    """In bytes."""
+    sha256: str
 
 
 class Meta(msgspec.Struct, frozen=True):
@@ -58,8 +66,12 @@ class Meta(msgspec.Struct, frozen=True):
     scalar_names: tuple[str, ...]
     channel_names: tuple[str, ...]
     spec: dict[str, Any]
+    files: dict[str, Held]
+    """By name of the array."""
 
 
+SMALL_BYTES = 1 << 24
+"""Files up to this size are compared with their digest whenever they are opened: a few hundredths of a second."""
 HARDLY_MISSING = 0.99
 """Share of healthy frames with a channel, from which on it is required."""
 
@@ -87,6 +99,11 @@ class Examples:
         """Whether a step's frame shows anything: the network runs over these, and its state waits on the others."""
         return (self.unhealthy & BLIND) == 0
 
+    def healthy_at(self, ts_ns: np.ndarray) -> np.ndarray:
+        """The step that closes at each time; -1 where there is none or its frame is unhealthy."""
+        at = np.searchsorted(self.closes_ns, ts_ns).clip(max=len(self.closes_ns) - 1)
+        return np.where((self.closes_ns[at] == ts_ns) & (self.unhealthy[at] == 0), at, -1)
+
 
 def build(
     lake: Lake,
@@ -96,11 +113,13 @@ def build(
     until_ns: int | None,
     out: Path,
     progress: Progress = silent,
+    *,
+    verify: bool = False,
 ) -> Examples:
     """Fold a market's history into frames under `out`, unless just that was done before.
 
-    `LakeError` for what the lake lacks; `DataError` where the disk takes no more, and then the same call goes on later
-    from the last checkpoint.
+    With `verify` every file is compared with its digest, as `read` says. `LakeError` for what the lake lacks;
+    `DataError` where the disk takes no more, and then the same call goes on later from the last checkpoint.
     """
     if market.open_interest is None and spec.map.open_interest == "stamps":
         raise LakeError(f"{market.symbol}: the map needs open interest, and the series has bars alone")
@@ -110,7 +129,7 @@ def build(
     folder = out / digest
     if not folder.exists():
         _fold(lake, spec, start_ns, until_ns, folder, data_digest, progress)
-    return read(folder)
+    return read(folder, verify=verify)
 
 
 def known_rows(examples: "Examples", names: Sequence[str], positions: np.ndarray) -> np.ndarray:
@@ -144,8 +163,11 @@ def alike(series: Sequence[Examples]) -> None:
                 raise DataError(f"{other.symbol} and {first.symbol} cannot be pooled: their {what} differ in {odd}")
 
 
-def read(folder: Path) -> Examples:
-    """The frames of a folder that `build` wrote; `DataError` for one that is not whole, or not what its name says."""
+def read(folder: Path, *, verify: bool = False) -> Examples:
+    """The frames of a folder that `build` wrote; `DataError` for one that is not whole, or not what its name says.
+
+    Of every file the size is looked at, of small ones the digest too, and of all with `verify`, which reads them.
+    """
     place = folder / "meta.json"
     try:
         meta = msgspec.json.decode(place.read_bytes(), type=Meta)
@@ -160,6 +182,8 @@ def read(folder: Path) -> Examples:
         name: _mapped(folder / f"{name}.npy", (meta.steps, *shape), np.dtype(dtype))
         for name, (shape, dtype) in shapes.items()
     }
+    for name in shapes:
+        _check_held(folder / f"{name}.npy", meta.files.get(name), verify)
     steps = arrays.pop("steps")
     return Examples(
         meta.symbol, meta.digest, meta.data_digest, meta.scalar_names, meta.channel_names,
@@ -177,6 +201,25 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
             f"{path}: expected {dtype} {shape}, as meta.json says; found {array.dtype} {array.shape}; delete the folder"
         )
     return array
+
+
+def _check_held(path: Path, held: Held | None, verify: bool) -> None:
+    """Refuse a file that is not the one that the build left."""
+    if held is None:
+        raise DataError(f"{path}: meta.json keeps no digest of it; delete the folder")
+    size = path.stat().st_size
+    if size != held.size:
+        raise DataError(f"{path}: expected {held.size} bytes, found {size}; delete the folder")
+    if (verify or size <= SMALL_BYTES) and (found := _sha256(path)) != held.sha256:
+        raise DataError(
+            f"{path}: expected the SHA-256 {held.sha256[:16]}…, found {found[:16]}…: it was changed after the build; "
+            "delete the folder"
+        )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _address(spec: Spec, data_digest: str) -> str:
@@ -224,11 +267,18 @@ def _fold(
         ) from None
 
 
+def _held(folder: Path, state: MarketState, spec: Spec) -> dict[str, Held]:
+    """The files of a finished build."""
+    shapes = shapes_of(len(state.channel_names), spec.frame.price_bins, len(state.scalar_names))
+    paths = {name: folder / f"{name}.npy" for name in shapes}
+    return {name: Held(path.stat().st_size, _sha256(path)) for name, path in paths.items()}
+
+
 def _write_meta(path: Path, spec: Spec, digest: str, data_digest: str, count: int, refused: int) -> None:
     state = MarketState(spec)
     meta = Meta(
         digest, spec.market.symbol, data_digest, count, refused, spec.frame.price_bins, state.scalar_names,
-        state.channel_names, msgspec.to_builtins(spec),
+        state.channel_names, msgspec.to_builtins(spec), _held(path.parent, state, spec),
     )  # fmt: skip
     with path.open("wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(meta), indent=1))

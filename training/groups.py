@@ -11,8 +11,8 @@ LIQUIDATIONS, OPEN_INTEREST, FUNDING = "liquidations", "open interest", "funding
 VOLUME_PROFILE, ORDER_BOOK, FLOW, STOPS, PATTERNS = "volume profile", "order book", "taker flow", "stops", "patterns"
 
 HEATMAPS = frozenset({MAP, OPEN_INTEREST, FUNDING, VOLUME_PROFILE, ORDER_BOOK, FLOW, STOPS, PATTERNS})
-"""Everything that is drawn over price, or found in what is. Of open interest and funding this takes the plain numbers
-too.
+"""Everything that is drawn over price, or found in what is. This takes the plain numbers of the same streams too; which
+those are says `PLAIN`.
 """
 
 SCALARS: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -36,6 +36,15 @@ CHANNELS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (STOPS, ("stops",)),
     (FUNDING, ("funding_",)),
 )
+
+PLAIN = (
+    "open_interest_", "opened_", "net_", "toward_opened_", "away_opened_", "toward_closed_", "away_closed_",
+    "coverage_", "funding_", "minutes_to_settlement_", "flow_", "book_spread_bp", "book_age_seconds",
+    "volume_coverage_", "extreme_age_minutes", "pattern_funding_extreme",
+)  # fmt: skip
+"""Scalars of `HEATMAPS` that a stream gives without any map: stamps, rates and sums that are the same wherever on the
+price axis it happened, and how old or how whole a record is. Funding has no price axis at all.
+"""
 
 
 def scalar_group(name: str) -> str:
@@ -64,6 +73,16 @@ def of(names: Iterable[str], groups: Iterable[str]) -> list[int]:
     """
     wanted = frozenset(groups)
     return [i for i, name in enumerate(names) if scalar_group(name) in wanted]
+
+
+def read_off_a_map(names: Iterable[str]) -> list[int]:
+    """Positions of the scalars that some map over price has to be there for.
+
+    >>> read_off_a_map(("volatility_60m", "zones", "own_liquidated_60m", "open_interest_change_60m"))
+    [1]
+    """
+    names = list(names)
+    return [i for i in of(names, HEATMAPS) if not names[i].startswith(PLAIN)]
 
 
 def _group(name: str, table: tuple[tuple[str, tuple[str, ...]], ...], otherwise: str) -> str:

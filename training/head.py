@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 
 from squeeze.errors import DataError
 from training.calibration.platt import Platt, fit_platt
-from training.config import HeadSpec
 from training.networks.network import Head, prior_logit
+from training.recipe import HeadSpec
 
 FOLDS = 5
 """Contiguous parts of the training rows that a calibrated head leaves out in turn."""

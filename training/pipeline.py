@@ -8,7 +8,6 @@ import msgspec
 import numpy as np
 import torch
 
-from squeeze.errors import SqueezeError
 from squeeze.market.lake import Lake
 from squeeze.model_file import ModelCard
 from training import export, runs
@@ -17,9 +16,10 @@ from training.config import RunConfig, utc
 from training.controls.runner import gain_metrics, kept_at
 from training.evaluation.assess import NETWORK, Assessment, assess_trained
 from training.examples import Progress, silent
+from training.prepare import Prepared, prepare
 from training.tracking import record
 from training.tracking.environment import commit, measured
-from training.walk import Prepared, Trained, prepare, walk
+from training.walk import Trained, walk
 
 
 def train_task(
@@ -43,7 +43,7 @@ def train_and_track(config: RunConfig, lake: Lake, out: Path, progress: Progress
     found = assess_trained(prepared, trained, lake, test=False, progress=progress)
     record.track_run(
         prepared, trained, run, found.figures()[NETWORK], found.rival_figures(), {}, None, test=False, lake=lake,
-        pools=found.baselines(), report=found.told(), pictures=found.drawn, system=readings,
+        pools=found.baselines(), report=found.told(), pictures=found.drawn, system=readings, over=found.best_rival(),
         controls=gain_metrics(kept_at(out, config.task), run.data_digest, "validation"),
     )  # fmt: skip
     return found
@@ -83,15 +83,5 @@ def card_of(run: runs.Run, folder: Path, block: int, scores: Mapping[str, float]
 def export_block(
     run: runs.Run, folder: Path, block: int, path: Path, scores: Mapping[str, float], steps: int
 ) -> tuple[float, float]:
-    """Write a block's model file; the largest differences between torch and ONNX Runtime, which must lie within
-    tolerance.
-    """
-    model, card = runs.load_step(run, folder, block), card_of(run, folder, block, scores)
-    file = export.to_onnx(model, card)
-    differences = export.parity(model, file, card, steps)
-    if differences[0] > export.PROBABILITY_TOLERANCE or differences[1] > export.STATE_TOLERANCE:
-        raise SqueezeError(
-            f"the exported graph differs from torch by {differences[0]:.1e} in p and {differences[1]:.1e} in state"
-        )
-    export.write(file, path)
-    return differences
+    """Write a block's model file, as `export.export` does."""
+    return export.export(runs.load_step(run, folder, block), card_of(run, folder, block, scores), path, steps)

@@ -43,18 +43,20 @@ class Prepared:
 
 
 def prepare(config: RunConfig, lake: Lake, out: Path, progress: Progress = silent) -> Prepared:
-    """Fold all series of a run into frames and join the task's rows to theirs."""
+    """Fold all series of a run into frames and join the task's rows to theirs; `ConfigError` for a run that asks for
+    what only simulated markets have.
+    """
+    for key in ("fine_tuning", "labels"):
+        if getattr(config.pretrain, key):
+            raise ConfigError(f"pretrain.{key}: recordings have no labels before pretrain.until; `squeeze prove` has")
     if unknown := set(config.head.scalars) - set(names := MarketState(config.spec).scalar_names):
         raise ConfigError(f"head.scalars: no scalar is called {sorted(unknown)}; there are {', '.join(names)}")
     series = [
         build(lake, config.spec, market, start, until, out, progress) for market, start, until in config.markets()
     ]
     alike(series)
-    closes = series[0].closes_ns
-    labelled = task_rows(config, lake, int(closes[-1]))
-    at = np.searchsorted(closes, labelled.ts_ns).clip(max=len(closes) - 1)
-    good = (closes[at] == labelled.ts_ns) & (series[0].unhealthy[at] == 0)
-    prepared = Prepared(config, series, labelled, np.where(good, at, -1))
+    labelled = task_rows(config, lake, int(series[0].closes_ns[-1]))
+    prepared = Prepared(config, series, labelled, series[0].healthy_at(labelled.ts_ns))
     require_events(labelled, config.spec.label, test_blocks(prepared))
     first = validation_blocks(prepared, test_blocks(prepared)[0])[0]
     return replace(prepared, leverage_weights=starting_weights(config, lake, first.test_from_ns, progress))

@@ -1,17 +1,18 @@
 """The referee's tasks from recordings to score: import, build, train, predict, score, track, export, and replay the
 last block.
 
-It is a look at the test blocks and appends a line to the ledger. Where the model abstains, the file holds the training
-base rate.
+It is a look at the test blocks and a line of the ledger, written before anything is scored. Where the model abstains,
+the referee's file holds the training base rate. With `after`, everything that is told, drawn and tracked is of the rows
+from that time on, as the referee's figures are; the file still holds all, which the referee asks for.
 """
 
-import json
-import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 
@@ -24,32 +25,33 @@ from squeeze.predictor import Prediction, load
 from squeeze.state import Degraded, flag_names
 from squeeze.stream import Stream
 from squeeze.strict import utc_ns
-from training import pipeline
-from training.config import RunConfig, day_ns, load_config
+from training import pipeline, referee
+from training.config import RunConfig, day_ns, load_config, utc
 from training.controls.runner import gain_metrics, kept_at
 from training.evaluation.assess import alarms_of, assess_trained
 from training.evaluation.pools import Figures, pool, watched
+from training.evaluation.report import RefereedGain
 from training.examples import Progress
 from training.tracking import ledger, record, track
-from training.walk import BlockResult, Trained
+from training.walk import BlockResult, Trained, Walked
 
 STREAM_TOLERANCE = 1e-6
 
 
 def real(
-    configs: Sequence[Path], data: Path, referee: Path | None, after: str | None, out: Path, looks: Path,
+    configs: Sequence[Path], data: Path, script: Path | None, after: str | None, out: Path, looks: Path,
     overrides: tuple[str, ...], progress: Progress,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Run every task; a row per task and side for people."""
-    referee = referee or data.parent / "benchmark" / "referee.py"
-    if not referee.is_file():
-        raise UserError(f"{referee}: no referee here; say where with --referee")
+    """Run every task by the referee's `script`; a row per task and side for people."""
+    script = script or data.parent / "benchmark" / "referee.py"
+    if not script.is_file():
+        raise UserError(f"{script}: no referee here; say where with --referee")
     if after is not None:
         utc_ns(after)
     loaded = [(path, load_config(path, overrides)) for path in configs]
     rows: list[dict[str, Any]] = []
     for path, config in loaded:
-        rows += _task(path, config, data, referee, after, out, looks, progress)
+        rows += _task(path, config, data, script, after, out, looks, progress)
     return rows
 
 
@@ -57,7 +59,7 @@ def _task(
     path: Path,
     config: RunConfig,
     data: Path,
-    referee: Path,
+    script: Path,
     after: str | None,
     out: Path,
     looks: Path,
@@ -74,29 +76,37 @@ def _task(
             print(f"{mapping}: {kept} rows differ from those in {lake.root}, which were kept", file=sys.stderr)
         progress("importing", number, len(config.imports))
     prepared, trained, run = pipeline.train_task(config, lake, out, progress)
-    abstained = write_predictions(trained, watched(config), predicted)
-    report = _score(referee, config.task, data, predicted, scored, after)
+    after_ns = None if after is None else utc_ns(after)
+    write_predictions(trained, watched(config), predicted)
+    answers = referee.answers(script, config.task, data)
+    seen = since(trained, after_ns)
+    rows = pool(seen.blocks, watched(config))
+    referee.require_same_rows(answers, rows.ts_ns, after_ns)
+    count = ledger.look(looks, run, "real", after)
+    report = referee.score(script, config.task, data, predicted, scored, after)
     sides = {side: report["sides"][side] for side in SIDES}
     figures = _tracked(sides)
-    count = ledger.look(looks, run, "real", {side: row["ap"] for side, row in figures.items() if "ap" in row}, after)
-    folder = pipeline.run_folder(out, config)
-    differences = pipeline.export_block(
-        run, folder, -1, model, {f"test_{k}": v for k, v in track.side_metrics(figures).items()}, 2000
-    )
+    ledger.complete(looks, count, {side: row["ap"] for side, row in figures.items() if "ap" in row})
+    gained = referee.gains(answers, pd.read_parquet(predicted), after_ns)
+    scores = {f"{_scored_on(after)}_{name}": value for name, value in track.side_metrics(figures).items()}
+    differences = pipeline.export_block(run, pipeline.run_folder(out, config), -1, model, scores, 2000)
     streamed = stream_difference(model, lake, config, trained.blocks[-1], progress)
+    abstained = int(np.isnan(rows.probability).any(axis=1).sum())
     extra = {
         "parity_probability": differences[0],
         "parity_state": differences[1],
         "stream_difference": streamed,
         "abstained": abstained,
     }
-    found = assess_trained(prepared, trained, lake, test=True, progress=progress)
+    found = assess_trained(prepared, seen, lake, test=True, progress=progress)
+    found = replace(found, report=msgspec.structs.replace(found.report, refereed=gained))
     figures = {side: row | alarms_of(found, side) for side, row in figures.items()}
-    rivals = {f"referee's {name}": _rival(sides, name) for name in REFEREES}
+    rivals = {f"referee's {name}": _rival(sides, name) for name in (referee.REFERENCE, *referee.MEMBERS)}
+    controls = gain_metrics(kept_at(out, config.task), run.data_digest, "test") if after is None else {}
     record.track_run(
-        prepared, trained, run, figures, rivals | found.rival_figures(), extra, model, test=True, lake=lake,
+        prepared, seen, run, figures, rivals | found.rival_figures(), extra, model, test=True, lake=lake,
         pools=found.baselines(), report=found.told(), pictures=found.drawn,
-        controls=gain_metrics(kept_at(out, config.task), run.data_digest, "test"),
+        controls=controls, over=f"referee's {referee.REFERENCE}", after=after,
     )  # fmt: skip
     with whole(scored.with_suffix(".md")) as part:
         part.write_text(found.report.to_markdown())
@@ -105,15 +115,41 @@ def _task(
         raise SqueezeError(
             f"{config.task}: streamed and batch probabilities differ by {streamed:.1e}, over {STREAM_TOLERANCE:.0e}"
         )
-    return [_row(config.task, side, row) for side, row in sides.items()]
+    return [_row(config.task, side, row, referee.closest(gained, side)) for side, row in sides.items()]
 
 
-REFEREES = ("reference", "logistic-simple", "logistic-all", "boosting")
+def _scored_on(after: str | None) -> str:
+    """How figures are named in the model's card."""
+    return "test" if after is None else f"test_from_{after}"
+
+
 PRODUCTS = (("predictions", "parquet"), ("score", "json"), ("models", "onnx"))
 
 
-def write_predictions(trained: Trained, horizon: int, path: Path) -> int:
-    """The referee's file of one horizon; how many rows hold the training base rate because the model abstained."""
+def since(trained: Trained, after_ns: int | None) -> Trained:
+    """A training whose test blocks begin no earlier, its teachers' too: baselines, report, pictures and the tracked run
+    are made from what it says. `DataError` where no row is left.
+    """
+    if after_ns is None:
+        return trained
+    cut = [one for one in (_since(result, after_ns) for result in trained.blocks) if len(one.rows)]
+    if not cut:
+        raise DataError(f"no test row from {utc(after_ns)} on")
+    taught = {
+        name: Walked(each.validation, [one for one in (_since(r, after_ns) for r in each.blocks) if len(one.rows)])
+        for name, each in trained.teachers.items()
+    }
+    return replace(trained, blocks=cut, teachers=taught)
+
+
+def _since(result: BlockResult, after_ns: int) -> BlockResult:
+    kept = result.rows.ts_ns >= after_ns
+    block = msgspec.structs.replace(result.block, test_from_ns=max(result.block.test_from_ns, after_ns))
+    return replace(result, block=block, rows=result.rows.where(kept), probabilities=result.probabilities[kept])
+
+
+def write_predictions(trained: Trained, horizon: int, path: Path) -> None:
+    """The referee's file of one horizon; a row at which the model abstains holds the training base rate."""
     pooled = pool(trained.blocks, horizon)
     silent = np.isnan(pooled.probability)
     filled = np.where(silent, pooled.base_rate, pooled.probability)
@@ -122,15 +158,6 @@ def write_predictions(trained: Trained, horizon: int, path: Path) -> int:
     }
     with whole(path) as part:
         pd.DataFrame(table).to_parquet(part, index=False)
-    return int(silent.any(axis=1).sum())
-
-
-def _score(referee: Path, task: str, data: Path, predicted: Path, scored: Path, after: str | None) -> dict[str, Any]:
-    command = [sys.executable, str(referee), "score", task, str(data), str(predicted), "--json", str(scored)]
-    said = subprocess.run(command + (["--after", after] if after else []), capture_output=True, text=True)  # noqa: S603
-    if said.returncode:
-        raise DataError(f"the referee refuses {predicted}: {(said.stderr or said.stdout).strip().splitlines()[-1]}")
-    return json.loads(scored.read_text())
 
 
 def stream_difference(model: Path, lake: Lake, config: RunConfig, block: BlockResult, progress: Progress) -> float:
@@ -187,12 +214,14 @@ def _rival(sides: dict[str, Any], name: str) -> Figures:
     }
 
 
-def _row(task: str, side: str, row: dict[str, Any]) -> dict[str, Any]:
+def _row(task: str, side: str, row: dict[str, Any], member: RefereedGain) -> dict[str, Any]:
     model, reference = row.get("model", {}), row["reference"]
     gain, low, high = model.get("ap_gain", (np.nan,) * 3)
+    over = member.gains["ap"].gain
     return {
         "task": task, "side": side, "ap": model.get("ap"), "reference": reference.get("ap"),
         "gain": f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]",
+        "least over a member": f"{over.observed:+.3f} [{over.low:+.3f}, {over.high:+.3f}] {member.rival}",
         **{name: model.get(name) for name in ("auc", "brier_skill", "slope")}, "episodes": row["episodes"],
         "verdict": "inconclusive: under 50 episodes" if row["inconclusive"] else ("better" if low > 0 else "not shown"),
     }  # fmt: skip

@@ -14,16 +14,16 @@ from typing import Any
 import msgspec
 import numpy as np
 import pandas as pd
-import torch
-from torch import Tensor, nn
 
 from squeeze.arrays import SIDES
 from squeeze.errors import ConfigError, DataError
-from squeeze.files import whole
+from squeeze.files import whole_folder
 from training.config import RunConfig, flatten
+from training.networks.kept import load_weights, masked_names, save_weights
 from training.networks.network import Head, SqueezeNetwork, StepModel
+from training.prepare import Prepared
 from training.splits import Block
-from training.walk import BlockResult, Prepared, Trained, weights_digest
+from training.walk import BlockResult, Trained, weights_digest
 
 VALIDATION = -1
 """Block number of validation rows in `predictions.parquet`."""
@@ -84,9 +84,9 @@ def save(prepared: Prepared, trained: Trained, folder: Path, beside: Mapping[str
         prepared.digest,
         weights_digest(network, *(r.head for r in trained.blocks)),
         own.scalar_names,
-        _masked(own.scalar_names, network.scalars.kept),
+        masked_names(own.scalar_names, network.scalars.kept),
         own.channel_names,
-        _masked(own.channel_names, network.kept_channels),
+        masked_names(own.channel_names, network.kept_channels),
         trained.required_channels,
         network.scores.out_features,
         network.state_width,
@@ -97,21 +97,15 @@ def save(prepared: Prepared, trained: Trained, folder: Path, beside: Mapping[str
             for r in trained.blocks
         ),
     )
-    with whole(folder) as part:
-        part.mkdir()
+    with whole_folder(folder) as part:
         (part / "run.json").write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=1))
-        _save_module(network, part / "network.npz")
+        save_weights(network, part / "network.npz")
         for result in trained.blocks:
-            _save_module(result.head, part / f"head-{result.block.index}.npz")
+            save_weights(result.head, part / f"head-{result.block.index}.npz")
         predictions(trained, prepared.config.spec.label.horizons_minutes).to_parquet(part / "predictions.parquet")
         for name, content in (beside or {}).items():
             (part / name).write_bytes(content)
     return run
-
-
-def _masked(names: tuple[str, ...], kept: Tensor) -> tuple[str, ...]:
-    """What has no influence, since it was never known or never moved in pre-training, or a control left it out."""
-    return tuple(name for name, holds in zip(names, (kept > 0).tolist(), strict=True) if not holds)
 
 
 def load(folder: Path, config: RunConfig | None = None) -> Run:
@@ -140,20 +134,11 @@ def load_step(run: Run, folder: Path, block: int) -> StepModel:
     )
     picked = [run.scalar_names.index(n) for n in run.config.head.scalars]
     head = Head(run.scores, picked, len(spec.label.horizons_minutes), run.config.head.clip)
-    _load_module(network, folder / "network.npz")
-    _load_module(head, folder / f"head-{record.block.index}.npz")
+    load_weights(network, folder / "network.npz")
+    load_weights(head, folder / f"head-{record.block.index}.npz")
     return StepModel(network, head).eval()
 
 
 def base_rates(result: BlockResult | BlockRecord) -> dict[str, tuple[float, ...]]:
     """Training base rates by side, per horizon."""
     return {side: tuple(float(r) for r in result.base_rates[s]) for s, side in enumerate(SIDES)}
-
-
-def _save_module(module: nn.Module, path: Path) -> None:
-    np.savez(path, **{name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()})
-
-
-def _load_module(module: nn.Module, path: Path) -> None:
-    with np.load(path, allow_pickle=False) as arrays:
-        module.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})

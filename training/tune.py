@@ -4,9 +4,11 @@
                                                                                 └─► MLflow: a child of the search
 
 No label is seen and no block is scored, so a search costs no look. A study goes on where it was interrupted, and
-several processes may work on one study.
+several processes may work on one study. A grid tries every combination of choices instead, to the end of each: that is
+for a comparison, of which nothing may be pruned.
 """
 
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -77,8 +79,13 @@ def read_space(path: Path) -> dict[str, Range]:
     return space
 
 
-def study(config: RunConfig, storage: str, name: str | None = None) -> optuna.Study:
-    """The study of a task, new or as it was left; trials whose process died are put back in the queue."""
+def study(
+    config: RunConfig, storage: str, name: str | None = None, grid: Mapping[str, Range] | None = None
+) -> optuna.Study:
+    """The study of a task, new or as it was left; trials whose process died are put back in the queue.
+
+    With `grid` it goes through all combinations; `ConfigError` for a key of it that has no choices.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     kept = optuna.storages.RDBStorage(
         storage,
@@ -90,10 +97,28 @@ def study(config: RunConfig, storage: str, name: str | None = None) -> optuna.St
         study_name=name or config.task,
         load_if_exists=True,
         direction="minimize",
-        # Of the process too: one that goes on, or works beside another, must not draw the same again.
-        sampler=optuna.samplers.TPESampler(seed=hash((config.seed, time.time_ns(), os.getpid())) % 2**32),
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1),
+        sampler=_sampler(config) if grid is None else optuna.samplers.GridSampler(_choices(grid), seed=config.seed),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=1)
+        if grid is None
+        else optuna.pruners.NopPruner(),
     )
+
+
+def _sampler(config: RunConfig) -> optuna.samplers.BaseSampler:
+    """Seeded by the process too: one that goes on, or works beside another, must not draw the same again."""
+    return optuna.samplers.TPESampler(seed=hash((config.seed, time.time_ns(), os.getpid())) % 2**32)
+
+
+def _choices(space: Mapping[str, Range]) -> dict[str, Any]:
+    for key, each in space.items():
+        if each.choices is None:
+            raise ConfigError(f"{key}: a grid needs choices, this is a range")
+    return {key: each.choices for key, each in space.items()}
+
+
+def combinations(space: Mapping[str, Range]) -> int:
+    """How many trials a grid has; `ConfigError` for a key without choices."""
+    return math.prod(len(choices) for choices in _choices(space).values())
 
 
 def tune(
@@ -106,9 +131,14 @@ def tune(
     storage: str,
     name: str | None = None,
     progress: Progress = silent,
+    *,
+    grid: bool = False,
 ) -> optuna.Study:
-    """Search until the study holds `trials` finished ones, those of earlier calls and of other processes counted."""
-    found = study(load_config(config_path, overrides), storage, name)
+    """Search until the study holds `trials` finished ones, those of earlier calls and of other processes counted; a
+    grid at most until it has tried every combination.
+    """
+    trials = min(trials, combinations(space)) if grid else trials
+    found = study(load_config(config_path, overrides), storage, name, space if grid else None)
 
     def objective(trial: optuna.Trial) -> float:
         chosen = {key: each.suggest(trial, key) for key, each in space.items()}
@@ -142,6 +172,7 @@ def _trial(
     except ConfigError as error:  # over the budget of parameters: no reason to end the search
         raise optuna.TrialPruned(str(error)) from None
     finally:
+        trial.set_user_attr("frames_per_second", said.get("frames_per_second"))
         _track(trial, config, chosen, said)
     return float(said["val_loss"])
 
@@ -180,6 +211,7 @@ def trial_rows(found: optuna.Study) -> list[dict[str, Any]]:
     return [
         {"trial": t.number, "state": t.state.name.lower(), "val_loss": t.value}
         | {key: t.params.get(key) for key in keys}
+        | {"frames_per_second": t.user_attrs.get("frames_per_second")}
         for t in ranked
     ]
 

@@ -21,11 +21,9 @@ from training.config import day_ns
 from training.examples import Progress, known_rows, required_channels, silent
 from training.head import fit_head
 from training.networks.network import Head, SqueezeNetwork
-from training.prepare import Prepared, prepare, task_rows, test_blocks, validation_blocks
-from training.pretraining.scorers import families, pretrained, scores_over, student, whole_chunks
+from training.prepare import Prepared, test_blocks, validation_blocks
+from training.pretraining.scorers import families, scores_over, student, whole_chunks
 from training.splits import Block
-
-__all__ = ["Prepared", "prepare", "pretrained", "scores_over", "task_rows", "test_blocks", "validation_blocks"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from squeeze.spec import MapSpec
-from training.config import NetworkSpec, PretrainSpec
 from training.examples import Examples
 from training.networks.device import trainer_options
 from training.networks.network import SqueezeNetwork, parameters
 from training.pretraining.data import SequenceData
 from training.pretraining.lanes import Batch
 from training.pretraining.task import ProxyTask, pretrain
+from training.recipe import NetworkSpec, PretrainSpec
 
 COMMITTED = 60_000
 """Frames a second of the default on a CPU."""

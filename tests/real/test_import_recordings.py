@@ -17,6 +17,8 @@ pytestmark = pytest.mark.real
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "import"
 NAMES = ["btc-2026", "btc-2024-prints", "perps-unlabelled", "binance-2023-01-events", "originals"]
+LARGEST = "perps-unlabelled"
+"""Imported again in `make long` alone: it takes longer than the other four together."""
 SUM = "binance+bybit+okx"
 ZIPPED_ROWS = {"DOTUSDT-1m-2025-11": 30 * 1440, "DOTUSDT-1m-2026-02": 28 * 1440, "BTCUSDT-1m-2026-03": 31 * 1440}
 
@@ -41,7 +43,7 @@ def test_every_row_of_every_file_is_imported(imported, recordings, name):
         assert file.written.rows_kept == 0, f"{file.file} contradicts another file"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == LARGEST else ()) for n in NAMES])
 def test_importing_again_finds_every_row_the_same(imported, recordings, name):
     lake, first = imported
     again = import_mapping(CONFIGS / f"{name}.yaml", recordings, lake)

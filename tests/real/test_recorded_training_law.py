@@ -11,11 +11,13 @@ from squeeze.market.events import HOUR_NS
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake
 from squeeze.spec import MarketSpec
-from training import walk
 from training.config import load_config
 from training.examples import build
+from training.prepare import prepare
+from training.prepare import test_blocks as blocks_of  # under its own name pytest would run it
+from training.pretraining.scorers import pretrained, scores_over
 from training.splits import Block
-from training.walk import fit_block, prepare, pretrained, scores_over, weights_digest
+from training.walk import fit_block, weights_digest
 
 pytestmark = pytest.mark.real
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -50,12 +52,13 @@ def recorded(recordings, tmp_path_factory):
 
 def fitted(config, lake, out, block: Block | None = None):
     prepared = prepare(config, lake, out)
-    block = block or walk.test_blocks(prepared)[0]
+    block = block or blocks_of(prepared)[0]
     network, _ = pretrained(prepared)
     result = fit_block(prepared, scores_over(network, prepared.own), block)
     return weights_digest(network, result.head), result
 
 
+@pytest.mark.slow  # six trainings; tests/test_training_law.py has the law on the small run
 def test_the_future_changes_neither_weights_nor_predictions(recorded, tmp_path):
     config, lake = recorded
     digest, whole = fitted(config, lake, tmp_path / "whole")

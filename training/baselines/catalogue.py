@@ -1,6 +1,6 @@
 """What a model must beat, on the same rows and blocks (domain.md §5.8).
 
-    climatology   the base rate of the training rows
+    climatology   the base rate of the training rows by hour of the week (`training.baselines.climatology`)
     volatility    logistic on volatility and range
     extremes      the same with distances to past and fresh extremes
     hawkes        logistic on a self-exciting intensity of recorded liquidations (`training.baselines.hawkes`)
@@ -8,9 +8,11 @@
     boosting_map  gradient boosting on all scalars
     rule          a trader's rule, "stacked zones ahead, price approaching with momentum" (`training.baselines.rules`)
 
-Each is fitted per block, side and horizon on the block's training rows, then calibrated: a Platt line is fitted to its
-logits on later training rows than those it was fitted on, purged as blocks are. Only climatology, a constant, has none.
-The network's head has such a line where `head.calibration` says so; by default it has none.
+Each is fitted per block and horizon on the block's training rows, and given what the network's head is given: both
+sides pooled, twice the rows, since features are oriented, with the side as one more input. Then it is calibrated: a
+Platt line is fitted to its logits on later training rows than those it was fitted on, purged as blocks are. Only
+climatology, which is made of rates, has none. The network's head has such a line where `head.calibration` says so; by
+default it has none.
 The numbers of the Hawkes intensity are fitted once on all that was known by the end of training.
 """
 
@@ -28,7 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from squeeze.errors import DataError
 from squeeze.market.lake import Lake
 from training import groups
-from training.baselines import hawkes, rules
+from training.baselines import climatology, hawkes, rules
 from training.calibration.platt import fit_platt
 from training.config import SplitSpec
 from training.prepare import Prepared
@@ -46,7 +48,7 @@ class Baseline(NamedTuple):
     """How a baseline is fitted and what it sees."""
 
     make: Callable[[], Any] | None
-    """A fresh scikit-learn classifier; None for the base rate."""
+    """A fresh scikit-learn classifier; None for base rates."""
     sees: Callable[[str], bool]
     """Which scalars; `hawkes` takes them only where no lake is given, `rule` picks its own."""
     knows_nan: bool = False
@@ -83,8 +85,8 @@ def predict(prepared: Prepared, block: Block, name: str, lake: Lake | None = Non
     """One baseline's probabilities on a block's rows, (row, side, horizon); NaN without a frame.
 
     Without a `lake`, or with too few liquidations in it, `hawkes` is a logistic on the liquidation scalars: the same
-    exponential memories, with the spec's half-lives in place of a fitted one. A side and horizon whose training rows
-    are all alike gets their base rate, and so does a baseline with nothing to see.
+    exponential memories, with the spec's half-lives in place of a fitted one. A horizon whose training rows are all
+    alike gets their base rate; a baseline with nothing to see gets each side's.
     """
     ts, truth, at = prepared.rows.ts_ns, prepared.rows.truth, prepared.positions
     train, test = np.flatnonzero(block.trains(ts) & (at >= 0)), np.flatnonzero(block.tests(ts))
@@ -94,12 +96,18 @@ def predict(prepared: Prepared, block: Block, name: str, lake: Lake | None = Non
         raise DataError(f"baseline {name}, block {block.index}: no training row has a frame")
     if not known.any():
         return out
+    if BASELINES[name].make is None:
+        rates = climatology.rates(ts[train], truth[train], prepared.config.spec.label.every_minutes)
+        out[known] = rates[climatology.hour_of_week(ts[test[known]])]
+        return out
     seen = inputs(prepared, block, name, np.concatenate([train, test[known]]), len(train), lake)
-    folds = _folds(prepared, ts[train])
-    for side in range(2):
-        for horizon in range(truth.shape[2]):
-            y, x = truth[train, side, horizon], seen[:, side]
-            out[known, side, horizon] = _calibrated(BASELINES[name], x[: len(train)], y, folds, x[len(train) :])
+    if not seen.shape[2]:
+        out[known] = truth[train].mean(axis=0)
+        return out
+    x, folds = _with_side(seen), _folds(prepared, ts[train])
+    for horizon in range(truth.shape[2]):
+        y = truth[train, :, horizon]
+        out[known, :, horizon] = _calibrated(BASELINES[name], x[: len(train)], y, folds, x[len(train) :])
     return out
 
 
@@ -124,26 +132,39 @@ def inputs(
     return scalars[:, :, picked]
 
 
+def _with_side(seen: np.ndarray) -> np.ndarray:
+    """Inputs (row, side, input) with the side, 0 or 1, as one more."""
+    side = np.broadcast_to(np.array([[[0.0], [1.0]]], seen.dtype), (*seen.shape[:2], 1))
+    return np.concatenate([seen, side], axis=2)
+
+
 def _calibrated(
     baseline: Baseline, x: np.ndarray, y: np.ndarray, folds: list[tuple[np.ndarray, np.ndarray]], z: np.ndarray
 ) -> np.ndarray:
-    """Probabilities on rows `z` of a model fitted on rows `x` and calibrated out of fold within them."""
-    if baseline.make is None or not _both(y) or not x.shape[1]:
-        return np.full(len(z), y.mean())
+    """Probabilities (row, side) on rows `z` of a model fitted on rows `x` and calibrated out of fold within them; the
+    inputs are (row, side, input), and both sides are fitted as one.
+    """
+    if not _both(y):
+        return np.full(z.shape[:2], y.mean())
     if not baseline.knows_nan:
         x, z = np.nan_to_num(x), np.nan_to_num(z)
     logit = _fitted(baseline, x, y)(z)
     told = [(_fitted(baseline, x[past], y[past])(x[later]), y[later]) for past, later in folds if _both(y[past])]
-    logits, truth = (np.concatenate(parts) for parts in zip(*told, strict=True)) if told else (np.zeros(0), y[:0])
+    logits, truth = (np.concatenate(parts).reshape(-1) for parts in zip(*told, strict=True)) if told else (y[:0],) * 2
     return fit_platt(logits, truth).apply(logit) if _both(truth) else 1 / (1 + np.exp(-logit))
 
 
 def _fitted(baseline: Baseline, x: np.ndarray, y: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Logits (row, side) of rows, from a model of both sides' rows together."""
     assert baseline.make is not None  # noqa: S101 - narrows the type
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # nearly separable: the penalty decides, the line is usable
-        model = baseline.make().fit(x, y)
-    return lambda rows: np.asarray(model.decision_function(rows))
+        model = baseline.make().fit(_flat(x), y.reshape(-1))
+    return lambda rows: np.asarray(model.decision_function(_flat(rows))).reshape(rows.shape[:2])
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1, x.shape[2])
 
 
 def _both(truth: np.ndarray) -> bool:

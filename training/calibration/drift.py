@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from squeeze.drift import PARTS, DriftReference, DriftSpec, InputReference, input_values, stability_index
+from squeeze.drift import input_values, stability_index
+from squeeze.drift_spec import PARTS, DriftReference, DriftSpec, InputReference
 from squeeze.errors import DataError
 from training.examples import Examples
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from squeeze.arrays import SIDES
-from squeeze.drift import DriftReference
+from squeeze.drift_spec import DriftReference
 from squeeze.errors import DataError
 from squeeze.market.events import MINUTE_NS
 from squeeze.signals.alarm_threshold import AlarmThreshold

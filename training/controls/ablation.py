@@ -19,13 +19,14 @@ from squeeze.market.lake import Lake
 from training import groups
 from training.config import RunConfig, day_ns
 from training.controls.controls import FULL, Control
-from training.controls.runner import ControlReport, rows_of
+from training.controls.runner import ControlReport, rows_of, validated, walked
 from training.controls.views import mean_channels, seen_through, unit_maps, without
 from training.evaluation.pools import Pooled, pool, watched
 from training.examples import Examples, Progress, silent
+from training.prepare import Prepared, prepare
 from training.pretraining.scorers import scores_over
 from training.tracking.environment import commit
-from training.walk import BlockResult, Prepared, Trained, prepare, walk
+from training.walk import BlockResult, Trained
 
 RETRAINED, AT_INFERENCE = "retrained", "at inference"
 CHUNK = 1024
@@ -105,7 +106,7 @@ def run_ablation(
 ) -> ControlReport:  # fmt: skip
     """Leave out each group (all that the frames have, or those named) both ways, on the validation blocks.
 
-    With `retrain` off only the cheap way is gone.
+    With `retrain` off only the cheap way is gone. What is trained without a group is kept as a control's is.
     """
     seeds = tuple(seeds or (config.seed,))
     prepared = prepare(config, lake, out / "examples", progress)
@@ -119,13 +120,14 @@ def run_ablation(
     trained_without: list[list[Pooled]] = [[] for _ in found]
     for seed in seeds:
         seeded = replace(prepared, config=msgspec.structs.replace(config, seed=seed))
-        trained = walk(seeded, progress)
-        full.append(pool(trained.validation, horizon))
-        for n, group in enumerate(found):
-            blind[n].append(pool(at_inference(seeded, trained, group), horizon))
-            if retrain:
-                trained_without[n].append(pool(walk(left_out(group).prepared(seeded), progress).validation, horizon))
-            progress(f"leaving out, seed {seed}", n + 1, len(found))
+        with walked(FULL, seeded, out, progress) as trained:
+            full.append(pool(trained.validation, horizon))
+            for n, group in enumerate(found):
+                blind[n].append(pool(at_inference(seeded, trained, group), horizon))
+                if retrain:
+                    control = left_out(group)
+                    trained_without[n].append(validated(control, control.prepared(seeded), out, progress))
+                progress(f"leaving out, seed {seed}", n + 1, len(found))
     rows = rows_of(FULL, full, full)
     for group, cheap, dear in zip(found, blind, trained_without, strict=True):
         rows += rows_of(Control(f"without {group}, {AT_INFERENCE}", "the model is not told of this group"), full, cheap)

@@ -1,9 +1,9 @@
 """Controls: the same network, seeds and recipe on frames whose map is wrong or absent, or on labels that are.
 
 If the model does not get worse, the heatmap adds nothing (domain.md §5.7). *The map* is every channel, and every scalar
-of `groups.HEATMAPS` but the plain numbers of a stream (`PLAIN`), which no price axis made; liquidations, prices and the
-clock stay. All controls but `uniform` and `mapless` leave the targets of pre-training as they are: mass swept from the
-true map.
+that is read off a map (`groups.read_off_a_map`); plain numbers of a stream, which no price axis made, liquidations,
+prices and the clock stay. All controls but `uniform` and `mapless` leave the targets of pre-training as they are: mass
+swept from the true map.
 """
 
 from collections.abc import Callable
@@ -18,10 +18,8 @@ from training import groups
 from training.config import RunConfig
 from training.controls.views import seen_through, unit_maps, without
 from training.examples import Examples
-from training.walk import Prepared
+from training.prepare import Prepared, test_blocks
 
-PLAIN = ("open_interest_change_", "funding_rate_bp", "funding_age_hours")
-"""Scalars of open interest and funding that the slow streams give without any map: they are left as they are."""
 AGE_DAYS = 7
 """How old the map of `week_old` is."""
 PERMUTED_HOURS = 37
@@ -31,18 +29,9 @@ of days, so that the time of day is no clue either.
 PERMUTED_SEED = 37
 
 
-def map_scalars(names: tuple[str, ...]) -> list[int]:
-    """Positions of the scalars that are of the map.
-
-    >>> map_scalars(("volatility_60m", "zones", "own_liquidated_60m", "open_interest_change_60m"))
-    [1]
-    """
-    return [i for i in groups.of(names, groups.HEATMAPS) if not names[i].startswith(PLAIN)]
-
-
 def masked(examples: Examples) -> Examples:
     """No map at all."""
-    return without(examples, list(range(len(examples.channel_names))), map_scalars(examples.scalar_names))
+    return without(examples, list(range(len(examples.channel_names))), groups.read_off_a_map(examples.scalar_names))
 
 
 def masked_channels(examples: Examples) -> Examples:
@@ -62,7 +51,7 @@ def reflected(examples: Examples) -> Examples:
     """The map about the price: each side sees the other's. Bins count outward from the mark on both sides, so that
     swapping them is the reflection.
     """
-    at_scalars = map_scalars(examples.scalar_names)
+    at_scalars = groups.read_off_a_map(examples.scalar_names)
 
     def swapped(at: np.ndarray) -> np.ndarray:
         rows = np.array(examples.scalars[at])
@@ -80,7 +69,7 @@ def week_old(examples: Examples) -> Examples:
     """
     closes = examples.closes_ns
     steps = AGE_DAYS * DAY_NS // int(closes[1] - closes[0])
-    at_scalars, seen, widths = map_scalars(examples.scalar_names), examples.seen, examples.bin_width_log
+    at_scalars, seen, widths = groups.read_off_a_map(examples.scalar_names), examples.seen, examples.bin_width_log
     absent = np.full(len(examples.channel_names), np.nan, np.float32)
     absent[: unit_maps(examples)] = 0.0
 
@@ -132,13 +121,23 @@ def rebinned(mass: np.ndarray, ratio: np.ndarray) -> np.ndarray:
 
 
 def permuted(prepared: Prepared) -> Prepared:
-    """Labels in pieces of 37 hours, the pieces shuffled: nothing can be learned, and AP must fall to the base rate."""
+    """Labels in pieces of 37 hours, the pieces shuffled: nothing can be learned, and AP must fall to the base rate.
+
+    Rows before the first test block are shuffled among themselves, and so are those from it on: what is scored on
+    validation has no label of a test block.
+    """
     rows = prepared.rows
-    piece = (rows.ts_ns - rows.ts_ns[0]) // (PERMUTED_HOURS * HOUR_NS)
-    pieces = np.split(np.arange(len(rows)), np.flatnonzero(np.diff(piece)) + 1)
-    order = np.random.default_rng(PERMUTED_SEED).permutation(len(pieces))
-    taken = np.concatenate([pieces[i] for i in order])
+    first_test = int(np.flatnonzero(test_blocks(prepared)[0].tests(rows.ts_ns))[0])
+    taken = np.concatenate([_in_pieces(rows.ts_ns[:first_test]), first_test + _in_pieces(rows.ts_ns[first_test:])])
     return replace(prepared, rows=replace(rows, truth=rows.truth[taken]))
+
+
+def _in_pieces(ts_ns: np.ndarray) -> np.ndarray:
+    """Positions of rising times, in pieces of `PERMUTED_HOURS` whose order is drawn."""
+    piece = (ts_ns - ts_ns[0]) // (PERMUTED_HOURS * HOUR_NS)
+    pieces = np.split(np.arange(len(ts_ns)), np.flatnonzero(np.diff(piece)) + 1)
+    order = np.random.default_rng(PERMUTED_SEED).permutation(len(pieces))
+    return np.concatenate([pieces[i] for i in order])
 
 
 def _frames(change: Callable[[Examples], Examples]) -> Callable[[Prepared], Prepared]:

@@ -1,7 +1,9 @@
 """Controls run and compared: every one with the same seeds as the model, paired on the same rows."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +33,10 @@ from training.evaluation.bootstrap import (
 )
 from training.evaluation.pools import Pooled, pool, watched
 from training.examples import Progress, silent
+from training.prepare import Prepared, prepare
 from training.tracking import ledger
 from training.tracking.environment import commit
-from training.walk import Prepared, prepare, walk
+from training.walk import Trained, walk
 
 MASKED = "masked"
 """The control whose difference is `ap_gain_map`."""
@@ -105,7 +108,7 @@ def run_controls(
         for seed in seeds:
             seeded = replace(changed, config=msgspec.structs.replace(changed.config, seed=seed))
             pools.append(
-                _validated(control, seeded, out, progress)
+                validated(control, seeded, out, progress)
                 if looks is None
                 else _tested(control, seeded, out, progress, looks)
             )
@@ -119,28 +122,36 @@ def _folded(control: Control, config: RunConfig, lake: Lake, out: Path, progress
     return prepare(control.config(config) if control.config else config, lake, out / "examples", progress)
 
 
-def _validated(control: Control, prepared: Prepared, out: Path, progress: Progress) -> Pooled:
+def validated(control: Control, prepared: Prepared, out: Path, progress: Progress) -> Pooled:
     """The validation rows of one control and seed at the watched horizon, trained unless just that was done before."""
     kept = out / "controls" / prepared.config.task / f"{_address(control, prepared)}.npz"
     if kept.exists():
         with np.load(kept, allow_pickle=False) as arrays:
             return Pooled(*(arrays[name] for name in Pooled.__struct_fields__))
-    trained = walk(prepared, _telling(control, prepared, progress))
-    pooled = pool(trained.validation, watched(prepared.config))
-    with whole(kept) as part, part.open("wb") as file:
-        np.savez(file, **msgspec.structs.asdict(pooled))
+    with walked(control, prepared, out, progress) as trained:
+        pooled = pool(trained.validation, watched(prepared.config))
+        with whole(kept) as part, part.open("wb") as file:
+            np.savez(file, **msgspec.structs.asdict(pooled))
     return pooled
 
 
 def _tested(control: Control, prepared: Prepared, out: Path, progress: Progress, looks: Path) -> Pooled:
     """The same of the test rows, which is a look; the run is kept."""
     config = prepared.config
-    trained = walk(prepared, _telling(control, prepared, progress))
+    with walked(control, prepared, out, progress) as trained:
+        run = runs.save(prepared, trained, out / "controls" / config.task / f"{control.name}-{config.seed}")
+    number = ledger.look(looks, run, f"controls {control.name}")
     pooled = pool(trained.blocks, watched(config))
-    run = runs.save(prepared, trained, out / "controls" / config.task / f"{control.name}-{config.seed}")
-    ap = {side: row["ap"] for side, row in pooled.figures().items()}
-    ledger.look(looks, run, f"controls {control.name}", ap)
+    ledger.complete(looks, number, {side: row["ap"] for side, row in pooled.figures().items()})
     return pooled
+
+
+@contextmanager
+def walked(control: Control, prepared: Prepared, out: Path, progress: Progress) -> Iterator[Trained]:
+    """One control and seed, trained; an interrupted training goes on where it was, until the block is left."""
+    checkpoints = out / "checkpoints" / prepared.config.task / f"{control.name}, seed {prepared.config.seed}"
+    yield walk(prepared, _telling(control, prepared, progress), checkpoints)
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _telling(control: Control, prepared: Prepared, progress: Progress) -> Progress:

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from squeeze.errors import DataError
 from squeeze.market.lake import Lake
+from squeeze.outcomes.rows import labelled
 from training.baselines import catalogue as baselines
 from training.evaluation.pools import Figures, Pooled, pool, stored_pool
 from training.evaluation.report import ORACLE, EvaluationReport, Market, evaluate_task, market_of
@@ -96,7 +97,7 @@ def pools_of(prepared: Prepared, trained: Trained, *, test: bool) -> Models:
 def baseline_pools(
     prepared: Prepared, blocks: Sequence[Block], lake: Lake | None, progress: Progress = silent
 ) -> Models:
-    """Each baseline on the rows of these blocks."""
+    """Each baseline on the rows of these blocks, by horizon and name."""
     ts, truth = prepared.rows.ts_ns, prepared.rows.truth
     rows = np.concatenate([np.flatnonzero(block.tests(ts)) for block in blocks])
     rate = np.concatenate([np.repeat(truth[b.trains(ts)].mean(axis=0)[None], b.tests(ts).sum(), 0) for b in blocks])
@@ -116,33 +117,53 @@ def assess(
     lake: Lake | None,
     *,
     test: bool,
-    earlier: Models | None = None,
+    earlier: tuple[Models, Sequence[Block]] | None = None,
     progress: Progress = silent,
 ) -> Assessment:
-    """Compare models with every baseline on the rows that `blocks` test; thresholds of alarms come from `earlier`.
+    """Compare models with every baseline on the rows that `blocks` test; thresholds of alarms, of models and baselines
+    alike, come from `earlier` rows and the blocks that tested those.
 
-    Of test blocks this is a look: whoever calls it writes it down.
+    Of test blocks this is a look: whoever calls it has written it down.
     """
-    rivals = baseline_pools(prepared, blocks, lake, progress)
-    market = market_of(prepared, blocks)
-    joined = {minutes: {**named, **rivals[minutes]} for minutes, named in models.items()}
+    market = market_of(prepared, blocks, onsets_of(prepared, lake))
+    joined = _beside_baselines(prepared, models, blocks, lake, progress)
     report = evaluate_task(
         prepared.config.task, "test" if test else "validation", joined, market,
-        candidates=[*next(iter(models.values())), "boosting_map"], earlier=earlier,
+        candidates=[*next(iter(models.values())), "boosting_map"],
+        earlier=None if earlier is None else _beside_baselines(prepared, *earlier, lake, progress),
     )  # fmt: skip
     minutes = prepared.config.spec.signal.horizon_minutes
     return Assessment(joined[minutes], report, pictures(minutes, joined[minutes], market, NETWORK), market, minutes)
+
+
+def _beside_baselines(
+    prepared: Prepared, models: Models, blocks: Sequence[Block], lake: Lake | None, progress: Progress
+) -> Models:
+    rivals = baseline_pools(prepared, blocks, lake, progress)
+    return {minutes: {**named, **rivals[minutes]} for minutes, named in models.items()}
+
+
+def onsets_of(prepared: Prepared, lake: Lake | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Onsets of longs and of shorts in ns, to the print or the bar; None where the label is an amount in an interval,
+    which has no moment, and without a lake.
+    """
+    if lake is None or prepared.config.spec.label.event == "threshold":
+        return None
+    events = labelled(lake, prepared.config.spec).events
+    return None if events is None else (events.onset_ns[events.side == 0], events.onset_ns[events.side == 1])
 
 
 def assess_trained(
     prepared: Prepared, trained: Trained, lake: Lake | None, *, test: bool, progress: Progress = silent
 ) -> Assessment:
     """The same for a training that has just ended."""
-    results = trained.blocks if test else trained.validation
-    return assess(
-        prepared, pools_of(prepared, trained, test=test), [r.block for r in results], lake, test=test,
-        earlier=pools_of(prepared, trained, test=False) if test else None, progress=progress,
-    )  # fmt: skip
+    validation, tested = (
+        (pools_of(prepared, trained, test=of_test), [r.block for r in results])
+        for of_test, results in ((False, trained.validation), (True, trained.blocks))
+    )
+    if not test:
+        return assess(prepared, *validation, lake, test=False, progress=progress)
+    return assess(prepared, *tested, lake, test=True, earlier=validation, progress=progress)
 
 
 def assess_kept(
@@ -155,11 +176,13 @@ def assess_kept(
             f"{folder}: was trained on data {run.data_digest[:12]}, the lake now gives {prepared.digest[:12]}"
         )
     tests = test_blocks(prepared)
-    blocks = tests if test else validation_blocks(prepared, tests[0])
+    validation = validation_blocks(prepared, tests[0])
     minutes = run.config.spec.label.horizons_minutes
     rows = {t: {m: {NETWORK: stored_pool(run, folder, test=t, minutes=m)} for m in minutes} for t in (False, True)}
-    earlier = rows[False] if test else None
-    return assess(prepared, rows[test], blocks, lake, test=test, earlier=earlier, progress=progress)
+    return assess(
+        prepared, rows[test], tests if test else validation, lake, test=test,
+        earlier=(rows[False], validation) if test else None, progress=progress,
+    )  # fmt: skip
 
 
 def pooled_report(seeds: Sequence[Assessment]) -> EvaluationReport:

@@ -103,19 +103,8 @@ def rankings_per_draw(truth: np.ndarray, score: np.ndarray, draws: Draws) -> dic
         return {"ap": ap, "auc": np.where(both, pairs / (positives * negatives), np.nan)}
 
 
-def paired_gains(
-    truth: np.ndarray, models: Sequence[np.ndarray], rivals: Sequence[np.ndarray], draws: Draws
-) -> dict[str, Gain]:
-    """Gains of a model over a rival on the same rows and in the same draws, by figure.
-
-    Each is given as its seeds' probabilities (row,), and stands for the mean of its seeds' figures.
-    """
-    ours, theirs = (mean_figures([figures_per_draw(truth, p, draws) for p in side]) for side in (models, rivals))
-    return gains_between(ours, theirs)
-
-
 def gains_between(ours: Mapping[str, np.ndarray], theirs: Mapping[str, np.ndarray]) -> dict[str, Gain]:
-    """Gains from the figures of both in the same draws, as `figures_per_draw` gives them."""
+    """Gains of a model over a rival by figure, from the figures of both in the same draws (`figures_per_draw`)."""
     return {
         name: interval(ours[name] - theirs[name] if higher else theirs[name] - ours[name])
         for name, higher in HIGHER_IS_BETTER.items()

@@ -63,6 +63,20 @@ class PairedGain(msgspec.Struct, frozen=True):
     verdict: str
 
 
+class RefereedGain(msgspec.Struct, frozen=True, kw_only=True):
+    """The network beside the referee's reference, or one of its members, on the rows that the referee scores.
+
+    Where the network abstains it says the training base rate, as in the file that the referee reads.
+    """
+
+    rival: str
+    side: str
+    ap: float
+    rival_ap: float
+    gains: dict[str, PairedGain]
+    """By figure."""
+
+
 class BudgetedAlarms(msgspec.Struct, frozen=True):
     """Alarms within a budget of false ones a day, and on which rows the threshold was found."""
 
@@ -102,6 +116,8 @@ class EvaluationReport(msgspec.Struct, frozen=True, kw_only=True):
     """`validation` or `test`."""
     regime_scalars: dict[str, str]
     entries: tuple[SideReport, ...]
+    refereed: tuple[RefereedGain, ...] = ()
+    """Of a referee's task, once it was scored."""
 
     def to_json(self) -> bytes:
         """Everything, indented; what is NaN or infinite becomes null."""

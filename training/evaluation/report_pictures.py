@@ -20,10 +20,10 @@ def pictures(
 ) -> dict[str, Figure]:
     """Figures by file name, of one horizon: the first `most` models share a picture, `watched` is drawn by regime.
 
-    Climatology, which ranks nothing, is left out.
+    A model that ranks nothing on either side, as a constant, is left out.
     """
     drawn: dict[str, Figure] = {}
-    shown = [(name, rows) for name, rows in models.items() if name != "climatology"][:most]
+    shown = [(name, rows) for name, rows in models.items() if not _is_constant(rows.probability)][:most]
     for s, side in enumerate(SIDES):
         curves, leads = {}, {}
         for name, rows in shown:
@@ -37,6 +37,11 @@ def pictures(
                 rows.truth[:, s], rows.probability[:, s].astype(float), place[:, s], regime, f"{watched}, {title}"
             )
     return drawn
+
+
+def _is_constant(probability: np.ndarray) -> bool:
+    """Whether each side has one probability; a model that abstained on all has none."""
+    return all(len(np.unique(side[np.isfinite(side)])) == 1 for side in probability.T)
 
 
 def _said(rows: Rows, s: int, minutes: int, market: Market) -> tuple[Curve, np.ndarray]:

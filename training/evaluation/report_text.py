@@ -1,12 +1,12 @@
 """An evaluation report as tables for people: Markdown, and rows for the terminal."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from training.evaluation.bootstrap import ENOUGH_EPISODES, HIGHER_IS_BETTER, Gain
-from training.evaluation.report import ORACLE, EvaluationReport, SideReport
+from training.evaluation.report import ORACLE, EvaluationReport, PairedGain, RefereedGain, SideReport
 
 SHOWN = {
     "ap": "AP", "base_rate": "base rate", "auc": "AUC", "brier_skill": "Brier skill", "log_loss": "log loss",
@@ -45,6 +45,12 @@ def _lines(report: EvaluationReport) -> Iterator[str]:
         "95 % intervals over runs of three days drawn with replacement. Positive is better. Below "
         f"{ENOUGH_EPISODES} separate events a gain is inconclusive, whatever its interval says.",
     )
+    yield from _table(
+        "Over the referee's reference and each of its members",
+        [_refereed_row(one) for one in report.refereed],
+        "The network on the rows that the referee scores, by its labels; where it abstains it says the training base "
+        "rate. Intervals and verdicts as above.",
+    )
     for regime, scalar in report.regime_scalars.items():
         rows = [row for entry in report.entries for row in _tercile_rows(entry, regime)]
         yield from _table(f"By {regime}", rows, f"Terciles of `{scalar}` on the training rows of each block.")
@@ -70,15 +76,26 @@ def _table(title: str, rows: Sequence[dict[str, Any]], said: str = "") -> Iterat
 
 
 def _gain_row(entry: SideReport, rival: str) -> dict[str, Any]:
-    gains = entry.gains[rival]
+    return {
+        "model": entry.model, "over": rival, "side": entry.side, "minutes": entry.horizon_minutes,
+        **_gain_cells(entry.gains[rival]),
+    }  # fmt: skip
+
+
+def _refereed_row(found: RefereedGain) -> dict[str, Any]:
+    return {
+        "over": found.rival, "side": found.side, "AP of the network": _digits(found.ap),
+        "its AP": _digits(found.rival_ap), **_gain_cells(found.gains),
+    }  # fmt: skip
+
+
+def _gain_cells(gains: Mapping[str, PairedGain]) -> dict[str, str]:
+    """The gain in each figure, and what may be said of them: once, where it is the same of all."""
     cells = {GAINED[name]: _gain(gains[name].gain) if name in gains else "-" for name in HIGHER_IS_BETTER}
     verdicts = {GAINED[name]: gains[name].verdict for name in gains}
     said = sorted(set(verdicts.values()))
     told = said[0] if len(said) == 1 else "; ".join(f"{name} {what}" for name, what in verdicts.items())
-    return {
-        "model": entry.model, "over": rival, "side": entry.side, "minutes": entry.horizon_minutes, **cells,
-        "verdict": told or "no row that both answered",
-    }  # fmt: skip
+    return cells | {"verdict": told or "no row that both answered"}
 
 
 def _tercile_rows(entry: SideReport, regime: str) -> Iterator[dict[str, Any]]:

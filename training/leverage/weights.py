@@ -21,8 +21,8 @@ from squeeze.tools.weights import BlockWeights, Score, WeightsFile
 from training.config import RunConfig, day_ns, utc
 from training.examples import Progress, silent
 from training.leverage.mixing import KnownFit, fit_known, share_of
+from training.prepare import Prepared, task_rows, test_blocks, validation_blocks
 from training.splits import Block
-from training.walk import Prepared, task_rows, test_blocks, validation_blocks
 
 TOP = 0.01
 """Share of rows, those of which most is expected, whose share of what was liquidated is told."""

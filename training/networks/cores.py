@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.config import NetworkSpec
+from training.recipe import NetworkSpec
 
 
 class Core(nn.Module):

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.config import PretrainSpec
 from training.pretraining.lanes import Batch, Lane, Lanes, Sequence
+from training.recipe import PretrainSpec
 
 DEVICE_SHARE = 0.5
 """Of a GPU's free memory that frames may take; beyond it they are sent batch by batch."""

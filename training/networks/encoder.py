@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from squeeze.spec import MapSpec
-from training.config import NetworkSpec
+from training.recipe import NetworkSpec
 
 CLIP = 4.0
 """Standardised inputs are clipped here, in standard deviations."""

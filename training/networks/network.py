@@ -20,9 +20,9 @@ from torch.nn import functional
 
 from squeeze.errors import ConfigError
 from squeeze.spec import MapSpec
-from training.config import NetworkSpec
 from training.networks.cores import core_of
 from training.networks.encoder import CLIP, Encoder, Standardise
+from training.recipe import NetworkSpec
 
 
 class Head(nn.Module):

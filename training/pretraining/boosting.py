@@ -4,14 +4,14 @@ It is trained on the same targets, series and cut as the network and gives the s
 average. It has no memory: the scalars carry their own. Both sides are pooled, as everywhere.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import lightgbm
 import numpy as np
 
-from training.config import BoostingSpec
 from training.examples import Examples, Progress, silent
 from training.pretraining.data import Sequence, SequenceData
+from training.recipe import BoostingSpec
 
 
 class BoostedScores:
@@ -41,7 +41,7 @@ def boost(data: SequenceData, spec: BoostingSpec, seed: int, progress: Progress 
     targets = _targets(exceeds, graded)
     checks = _targets(tail_exceeds, np.zeros((len(tail_exceeds), *graded.shape[1:])))
     for score, ((target, is_rate), (check, _)) in enumerate(zip(targets, checks, strict=True)):
-        model = _fit(rows, target, spec, seed, is_rate=is_rate)
+        model = trees(rows, target, spec, seed, objective="binary" if is_rate else "regression")
         models.append(model)
         if is_rate:
             raw = np.asarray(model.predict(tail, raw_score=True))
@@ -50,9 +50,12 @@ def boost(data: SequenceData, spec: BoostingSpec, seed: int, progress: Progress 
     return BoostedScores(models, {"tail_cross_entropy": float(np.mean(losses)), "rows": len(rows)})
 
 
-def _fit(rows: np.ndarray, target: np.ndarray, spec: BoostingSpec, seed: int, *, is_rate: bool) -> lightgbm.Booster:
+def trees(
+    rows: np.ndarray, target: np.ndarray, spec: BoostingSpec, seed: int, objective: Literal["binary", "regression"]
+) -> lightgbm.Booster:
+    """LightGBM fitted to inputs (row, input) and a target (row,), on one thread and repeatable."""
     settings = {
-        "objective": "binary" if is_rate else "regression",
+        "objective": objective,
         "learning_rate": spec.learning_rate,
         "num_leaves": spec.leaves,
         "min_data_in_leaf": spec.least_leaf,

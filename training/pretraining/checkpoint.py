@@ -20,13 +20,15 @@ from torch import Tensor
 
 import training
 from squeeze.errors import DataError, one_line
-from squeeze.files import whole
-from training.config import PretrainSpec
+from squeeze.files import whole_folder
 from training.networks.network import SqueezeNetwork
 from training.pretraining.data import SequenceData
+from training.recipe import PretrainSpec
 
-CODE = ("pretraining/task.py", "pretraining/data.py", "pretraining/lanes.py", "pretraining/proxies.py",
-        "networks/network.py", "networks/encoder.py", "networks/cores.py")  # fmt: skip
+CODE = (
+    "pretraining/task.py", "pretraining/epochs.py", "pretraining/data.py", "pretraining/lanes.py",
+    "pretraining/proxies.py", "networks/network.py", "networks/encoder.py", "networks/cores.py",
+)  # fmt: skip
 """What the outcome depends on beside spec, data and seed; the source is part of the identity."""
 
 
@@ -61,8 +63,7 @@ class Checkpoint:
         before is still there.
         """
         try:
-            with whole(self.folder) as part:
-                part.mkdir()
+            with whole_folder(self.folder) as part:
                 (part / "state.json").write_text(json.dumps({"identity": self.identity} | said))
                 np.savez(part / "state.npz", **arrays)
         except OSError as error:

@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from squeeze.errors import DataError
-from training.config import PretrainSpec
 from training.examples import Examples
 from training.pretraining.lanes import Batch, Lanes, Sequence
 from training.pretraining.proxies import proxies
+from training.recipe import PretrainSpec
 
 Labels = list[tuple[np.ndarray, np.ndarray] | None]
 """By series: truth (step, side, horizon) and known (step), both bool; None for a series without labels."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
-from training.config import PretrainSpec
 from training.examples import Examples
 from training.pretraining.proxies import Proxies
+from training.recipe import PretrainSpec
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from squeeze.errors import ConfigError
 from training.config import day_ns
 from training.examples import Examples, Progress, silent
 from training.networks.network import SqueezeNetwork
@@ -81,8 +80,6 @@ def pretrained(
     `on_epoch` is told each epoch's number and validation loss, and may raise to end it.
     """
     config, spec = prepared.config, prepared.config.spec
-    if config.pretrain.labels:
-        raise ConfigError("pretrain.labels: no series has labels before pretrain.until; `squeeze prove` has them")
     seed = config.seed if seed is None else seed
     torch.manual_seed(seed)
     horizons = len(spec.label.horizons_minutes)

@@ -20,33 +20,32 @@ from typing import Any
 import msgspec
 import numpy as np
 import torch
-from torch import nn
 
 import training
-from squeeze.files import whole
+from squeeze.files import whole_folder
 from squeeze.market.events import DAY_NS, MINUTE_NS
 from training import groups
 from training.baselines.catalogue import BASELINES
 from training.baselines.rules import stacked_and_approaching
 from training.config import RunConfig
-from training.controls.controls import map_scalars
 from training.examples import Examples, Progress, silent
 from training.head import fit_head
+from training.networks.kept import load_weights, save_weights
 from training.networks.network import Head, SqueezeNetwork
 from training.pretraining.data import SequenceData
 from training.pretraining.scorers import scores_over
-from training.pretraining.task import pretrain
+from training.pretraining.task import fine_tune, pretrain
 from training.proof.teacher import taught
 from training.proof.worlds import Oracle, Source, World, Zones, until_ns, worlds_of
 
 ALL_MAPS = "maps"
-"""Left out, this is every channel and every scalar that is read off a map (`controls.map_scalars`)."""
+"""Left out, this is every channel and every scalar that is read off a map (`groups.read_off_a_map`)."""
 CHANNELS = (groups.MAP, groups.ORDER_BOOK, groups.VOLUME_PROFILE, groups.OPEN_INTEREST, groups.FUNDING)
 """The five kinds of heatmap, each of which the ablation leaves out by itself."""
 FIT_CODE = (
-    "networks/network.py", "networks/encoder.py", "networks/cores.py", "pretraining/task.py", "pretraining/lanes.py",
-    "pretraining/data.py", "pretraining/proxies.py", "head.py", "controls/controls.py", "groups.py", "proof/fits.py",
-    "proof/teacher.py",
+    "networks/network.py", "networks/encoder.py", "networks/cores.py", "pretraining/task.py", "pretraining/epochs.py",
+    "pretraining/lanes.py", "pretraining/data.py", "pretraining/proxies.py", "pretraining/boosting.py", "head.py",
+    "calibration/platt.py", "groups.py", "proof/fits.py", "proof/teacher.py",
 )  # fmt: skip
 """What a fit depends on beside config and examples; its source is part of the address."""
 EVERY = 3
@@ -78,9 +77,8 @@ class Grounds:
 
     @cached_property
     def ts_ns(self) -> np.ndarray:
-        """(row,) Each world is put ten years after the one before, so that no day and no event is shared."""
-        pairs = enumerate(zip(self.judged, self.at, strict=True))
-        return np.concatenate([w.rows.ts_ns[at] + 3650 * n * DAY_NS for n, (w, at) in pairs])
+        """(row,) One world after another, so that no day and no event is shared."""
+        return apart_ns(self.config, self.judged, self.at)
 
     @cached_property
     def oracle(self) -> np.ndarray:
@@ -140,22 +138,16 @@ def fit(found: Grounds, out: Path, seed: int, left_out: str = "", progress: Prog
     folder, begun = out / "fits" / address, out / "begun" / address
     if not folder.exists():
         made = _fit(found, seed, left_out, progress, begun)
-        with whole(folder) as part:
-            part.mkdir()
-            for name, module in (("network", made.network), ("head", made.head)):
-                np.savez(part / f"{name}.npz", **{key: value.numpy() for key, value in module.state_dict().items()})
+        with whole_folder(folder) as part:
+            save_weights(made.network, part / "network.npz")
+            save_weights(made.head, part / "head.npz")
             np.savez(part / "probabilities.npz", probabilities=made.probabilities)
             (part / "said.json").write_text(json.dumps(made.said))
     network, head = untrained(found.config, found.trained[0].examples)
-    _restore(network, folder / "network.npz")
-    _restore(head, folder / "head.npz")
+    load_weights(network, folder / "network.npz")
+    load_weights(head, folder / "head.npz")
     with np.load(folder / "probabilities.npz", allow_pickle=False) as kept:
         return Fit(network.eval(), head, kept["probabilities"], json.loads((folder / "said.json").read_text()))
-
-
-def _restore(module: nn.Module, path: Path) -> None:
-    with np.load(path, allow_pickle=False) as arrays:
-        module.load_state_dict({name: torch.from_numpy(arrays[name]) for name in arrays.files})
 
 
 def _fit(found: Grounds, seed: int, left_out: str, progress: Progress, begun: Path) -> Fit:
@@ -171,10 +163,22 @@ def _fit(found: Grounds, seed: int, left_out: str, progress: Progress, begun: Pa
         teacher = taught(found.trained, shown, config.pretrain, config.teachers.boosting, seed)
     data = SequenceData(examples, horizons, config.pretrain, until_ns(config), seed, labels=labels, teacher=teacher)
     said = pretrain(network, data, config.pretrain, len(horizons), seed, progress, checkpoint=begun)
-    rows = [at_rows(network, world, world.usable) for world in found.trained]
+    if config.pretrain.fine_tuning is not None:
+        tuned = fine_tune(network, data, config.pretrain, len(horizons), seed, progress, checkpoint=begun)
+        said |= {"fine_tuning": tuned}
+    usable = [world.usable for world in found.trained]
+    rows = [at_rows(network, world, at) for world, at in zip(found.trained, usable, strict=True)]
     scores, scalars, truth = (np.concatenate(part) for part in zip(*rows, strict=True))
-    head = fit_head(scores, scalars, truth, config.head, head.positions.tolist())
+    ts_ns, span_ns = apart_ns(config, found.trained, usable), horizons[-1] * MINUTE_NS
+    head = fit_head(scores, scalars, truth, config.head, head.positions.tolist(), ts_ns, span_ns)
     return Fit(network, head, answers(network, head, found.judged, found.at), said)
+
+
+def apart_ns(config: RunConfig, worlds: list[World], rows: list[np.ndarray]) -> np.ndarray:
+    """Times of some rows of each world, which all have the same days: each is put a month after the one before ends."""
+    spacing_ns = (worlds_of(config).days + 30) * DAY_NS
+    pairs = enumerate(zip(worlds, rows, strict=True))
+    return np.concatenate([world.rows.ts_ns[at] + n * spacing_ns for n, (world, at) in pairs])
 
 
 def answers(network: SqueezeNetwork, head: Head, worlds: list[World], rows: list[np.ndarray]) -> np.ndarray:
@@ -189,7 +193,7 @@ def answers(network: SqueezeNetwork, head: Head, worlds: list[World], rows: list
 def masks(examples: Examples, left_out: str) -> tuple[list[int], list[int]]:
     """Positions of the scalars and of the channels that are left out."""
     if left_out == ALL_MAPS:
-        return map_scalars(examples.scalar_names), list(range(len(examples.channel_names)))
+        return groups.read_off_a_map(examples.scalar_names), list(range(len(examples.channel_names)))
     channels = [i for i, name in enumerate(examples.channel_names) if groups.channel_group(name) == left_out]
     return groups.of(examples.scalar_names, {left_out}), channels
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from squeeze.arrays import SIDES
-from squeeze.errors import SqueezeError
 from squeeze.model_file import ModelCard
 from training import export
 from training.config import RunConfig, utc
 from training.evaluation.metrics import metrics
 from training.examples import Progress, required_channels, silent
+from training.networks.kept import masked_names
 from training.networks.network import StepModel, parameters
 from training.proof.fits import ALL_MAPS, CHANNELS, Fit, Grounds, answers, fit, grounds, rival
 from training.proof.report import MASKED, NETWORK, ONE_BATCH, ORACLE, Ground, Probabilities, Report, judge, write
@@ -83,12 +83,7 @@ def chosen(found: Grounds, networks: list[Fit], out: Path, progress: Progress = 
 
 def write_model(found: Grounds, made: Fit, judged: Ground, path: Path, parity_steps: int = 10_000) -> None:
     """Export a network with its card, once torch and ONNX Runtime agreed on so many random states."""
-    model, card = StepModel(made.network, made.head).eval(), card_of(found, made, judged)
-    file = export.to_onnx(model, card)
-    p, state = export.parity(model, file, card, parity_steps)
-    if p > export.PROBABILITY_TOLERANCE or state > export.STATE_TOLERANCE:
-        raise SqueezeError(f"the exported graph differs from torch by {p:.1e} in p and {state:.1e} in state")
-    export.write(file, path)
+    export.export(StepModel(made.network, made.head).eval(), card_of(found, made, judged), path, parity_steps)
 
 
 def card_of(found: Grounds, made: Fit, judged: Ground) -> ModelCard:
@@ -96,13 +91,12 @@ def card_of(found: Grounds, made: Fit, judged: Ground) -> ModelCard:
     config, examples, network = found.config, found.trained[0].examples, made.network
     seen = [world.examples for world in found.trained]
     digests = "".join(each.data_digest for each in seen)
-    masked = (network.scalars.kept <= 0).tolist(), (network.kept_channels <= 0).tolist()
     return ModelCard(
         spec=config.spec,
         scalar_names=examples.scalar_names,
-        masked_scalars=tuple(name for name, gone in zip(examples.scalar_names, masked[0], strict=True) if gone),
+        masked_scalars=masked_names(examples.scalar_names, network.scalars.kept),
         channel_names=examples.channel_names,
-        masked_channels=tuple(name for name, gone in zip(examples.channel_names, masked[1], strict=True) if gone),
+        masked_channels=masked_names(examples.channel_names, network.kept_channels),
         required_channels=required(found),
         hidden=network.state_width,
         degraded=int(np.bitwise_or.reduce([np.bitwise_or.reduce(each.degraded[each.seen]) for each in seen])),

@@ -32,7 +32,7 @@ class Score(msgspec.Struct, frozen=True):
     """Both sides as one ranking; `ap_long` and `ap_short` are each side's own."""
     deviations: dict[str, float]
     gain: Gain
-    """In AP of the network over this model, paired."""
+    """In AP of the network over this model, paired; over a network that lacks something, of the same seeds alone."""
 
 
 class Horizon(msgspec.Struct, frozen=True):
@@ -99,7 +99,9 @@ def _horizon(found: Grounds, made: Probabilities, horizon: int) -> Horizon:
         means = {key: float(np.mean([one[key] for one in each])) for key in each[0]}
         spread = len(each) > 1
         deviations = {key: float(np.std([one[key] for one in each], ddof=1)) for key in each[0] if spread}
-        scores.append(Score(name, len(seeds), means, deviations, interval(ap[NETWORK] - ap[name])))
+        masked = name.startswith(f"{NETWORK} ")
+        ours = _ap(truth, made[NETWORK][: len(seeds)], horizon, draws) if masked else ap[NETWORK]
+        scores.append(Score(name, len(seeds), means, deviations, interval(ours - ap[name])))
     events = sum(episodes(found.ts_ns, truth[:, side]) for side in range(len(SIDES)))
     minutes = found.config.spec.label.horizons_minutes[horizon]
     return Horizon(minutes, truth.size, events, float(truth.mean()), tuple(scores), of_oracle)
@@ -203,7 +205,7 @@ NOTES = (
     " who sees less can rank better, but its probabilities are shares of so many paths, which costs it a little, and"
     " its slope more: a share of 0 is no certainty. Both sides are one ranking. ± is the standard deviation over seeds"
     " of the network; in brackets 95 %, from runs of three days of a seed drawn anew, paired. The gain is the network's"
-    " AP less this model's."
+    " AP less this model's; over a network that lacks something, that of the same seeds."
 )
 
 

@@ -7,8 +7,9 @@ of them, it does so later. Nobody teaches a world that it was fitted to.
 import lightgbm
 import numpy as np
 
-from training.config import BoostingSpec, PretrainSpec
+from training.pretraining.boosting import trees
 from training.proof.worlds import World
+from training.recipe import BoostingSpec, PretrainSpec
 
 FOLDS = 3
 """Worlds are dealt to so many folds; of each fold the teacher is fitted to the others."""
@@ -42,9 +43,9 @@ def fitted(worlds: list[World], scalars: list[int], spec: BoostingSpec, seed: in
         for w, a in zip(worlds, at, strict=True)
     ]
     truth = np.concatenate([w.rows.truth[a] for w, a in zip(worlds, at, strict=True)])
-    inputs, settings = np.concatenate(rows), settings_of(spec, seed)
+    inputs = np.concatenate(rows)
     targets = [truth[:, :, horizon].reshape(-1).astype(float) for horizon in range(truth.shape[2])]
-    return [lightgbm.train(settings, lightgbm.Dataset(inputs, target), spec.rounds) for target in targets]
+    return [trees(inputs, target, spec, seed, "binary") for target in targets]
 
 
 def said(models: list[lightgbm.Booster], world: World, scalars: list[int], scores: int) -> np.ndarray:
@@ -58,22 +59,3 @@ def said(models: list[lightgbm.Booster], world: World, scalars: list[int], score
         for horizon, model in enumerate(models):
             out[seen, side, horizon, -1] = model.predict(rows, raw_score=True)
     return out.reshape(len(out), 2, -1)
-
-
-def settings_of(spec: BoostingSpec, seed: int) -> dict[str, object]:
-    """LightGBM's, on one thread and repeatable."""
-    return {
-        "objective": "binary",
-        "learning_rate": spec.learning_rate,
-        "num_leaves": spec.leaves,
-        "min_data_in_leaf": spec.least_leaf,
-        "feature_fraction": spec.scalar_share,
-        "bagging_fraction": spec.row_share,
-        "bagging_freq": 1,
-        "lambda_l2": spec.l2,
-        "seed": seed,
-        "num_threads": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "verbosity": -1,
-    }

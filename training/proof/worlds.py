@@ -20,7 +20,7 @@ import numpy as np
 
 import squeeze.simulator
 from squeeze.errors import DataError
-from squeeze.files import whole
+from squeeze.files import whole, whole_folder
 from squeeze.market.events import DAY_NS, MINUTE_NS
 from squeeze.market.lake import Lake
 from squeeze.outcomes.rows import Rows, rows
@@ -98,7 +98,7 @@ class Source:
         """What its venue shows: bars, mark, open interest, funding, liquidations, books."""
         folder = self.out / "lakes" / _address(self.spec, self.seed, self.what)
         if not folder.exists():
-            with whole(folder) as part:
+            with whole_folder(folder) as part:
                 for day in range(self.worlds.days):
                     for (kind, venue), columns in published(self.market, day, self.what).items():
                         if len(columns["event_ns"]):
@@ -111,10 +111,7 @@ class Source:
         lake, spec = self.lake(progress), self.config.spec
         examples = build(lake, spec, spec.market, None, None, self.out / "examples", progress)
         labelled = rows(lake, spec)
-        closes = examples.closes_ns
-        at = np.searchsorted(closes, labelled.ts_ns).clip(max=len(closes) - 1)
-        healthy = (closes[at] == labelled.ts_ns) & (examples.unhealthy[at] == 0)
-        return World(self.seed, examples, labelled, np.where(healthy, at, -1))
+        return World(self.seed, examples, labelled, examples.healthy_at(labelled.ts_ns))
 
     def oracle(self, progress: Progress = silent) -> Oracle:
         """Its oracle, from the end of the warm-up to the last time whose longest horizon was simulated."""

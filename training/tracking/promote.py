@@ -100,7 +100,7 @@ def _promote(
     verdict = gate.judge(
         _rows(client, seed.run, _sub(folder, "candidate")),
         None if present is None else _rows(client, client.get_run(present.run_id), _sub(folder, "champion")),
-        seed.run.data.tags.get(track.SCORED) == "test",
+        track.scored_on(seed.run) == "test",
         seed.run.data.metrics,
         measure(file),
         first=first,

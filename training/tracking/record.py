@@ -21,11 +21,12 @@ from training.config import flatten, utc
 from training.evaluation.pools import Figures, Pooled, pool, watched
 from training.figures import heatmap_figure, precision_recall_figure, reliability_figure, save
 from training.networks.network import parameters
+from training.prepare import Prepared
 from training.tracking import spool, track
 from training.tracking.environment import Readings, commit, device, environment
 from training.tracking.maps import heat_window, write_maps
 from training.tracking.spool import Node
-from training.walk import BlockResult, Prepared, Trained
+from training.walk import BlockResult, Trained
 
 PREDICTIONS, RIVALS = "predictions.parquet", "rivals.parquet"
 """Artefacts that the gate compares runs by: the rows that were scored, and the baselines' probabilities on them."""
@@ -36,7 +37,8 @@ def track_run(
     rivals: Mapping[str, Figures], extra: Mapping[str, float], model: Path | None, *, test: bool,
     lake: Lake | None = None, family: str = "network", pools: Mapping[str, Pooled] | None = None,
     report: tuple[str, Mapping[str, Any]] | None = None, pictures: Mapping[str, Figure] | None = None,
-    controls: Mapping[str, float] | None = None, system: Readings | None = None,
+    controls: Mapping[str, float] | None = None, system: Readings | None = None, over: str = "",
+    after: str | None = None,
 ) -> None:  # fmt: skip
     """Everything about a finished run into the spool and, if the store answers, into MLflow: the model's seed run with
     its blocks, and the baselines beside it.
@@ -45,7 +47,8 @@ def track_run(
     predictions of those rows leave the run's folder. With a `lake` the heatmaps of the last day before their end are
     drawn too. `family` names the model's node. `pools` are the baselines' predictions on the same rows, which the gate
     needs. `report` is an evaluation as Markdown and as data, `pictures` go by their name, `controls` are figures of
-    which those in `track.METRICS` become metrics, `system` is what `environment.measured` read while training.
+    which those in `track.METRICS` become metrics, `system` is what `environment.measured` read while training. `over`
+    names the model that the figures' `ap_gain` is over, `after` the time that `trained` was cut at, if it was.
     Nothing is raised on tracking's account: what goes wrong is said on stderr.
     """
     try:
@@ -54,7 +57,7 @@ def track_run(
             files.mkdir()
             pooled = pool(trained.blocks if test else trained.validation, watched(run.config))
             found = environment()
-            tags = _tags(run, found, test)
+            tags = _tags(run, found, test) | ({track.AFTER: after} if after else {})
             if lake is not None and (silent := write_maps(lake, run.config, int(pooled.ts_ns[-1]), files / "figures")):
                 tags["squeeze.maps"] = silent
             _write_predictions(trained, run, pools or {}, test, files)
@@ -66,7 +69,8 @@ def track_run(
             metrics = _metrics(run, pooled, figures, extra, controls or {})
             seed = Node(
                 level="seed", name=f"seed {run.config.seed}", title=f"{family} seed {run.config.seed}", fresh=True,
-                tags=tags, params=_params(trained, run), metrics=metrics, system=system or {},
+                tags=tags | ({track.OVER: over} if over else {}), params=_params(trained, run), metrics=metrics,
+                system=system or {},
                 dataset=(run.config.task, run.data_digest), files=files.name,
                 model="" if model is None else f"{SEALED}/{model.name}", children=_blocks(trained, run, family, test),
             )  # fmt: skip

@@ -20,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from squeeze.errors import TrackingError, one_line
-from squeeze.files import alone, whole
+from squeeze.files import alone, whole_folder
 from squeeze.registry import impatient, require_answer, tracking_uri
 
 RECORD = "record.json"
@@ -80,8 +80,7 @@ def recording(spool: Path | None = None) -> Iterator[tuple[Path, Callable[[Node]
     """
     now = time.time()
     key = time.strftime("%Y%m%dT%H%M%S", time.gmtime(now)) + f"-{uuid.uuid4().hex[:12]}"
-    with whole((spool or spool_folder()) / key) as part:
-        part.mkdir()
+    with whole_folder((spool or spool_folder()) / key) as part:
 
         def keep(root: Node) -> None:
             (part / RECORD).write_bytes(msgspec.json.encode(Record(key, int(now * 1000), root)))

@@ -49,8 +49,12 @@ METRICS = (
 are of model runs: the standard deviation over seeds, and how many there are.
 """
 LEVEL, NAME, KEY, RECORD, COMPLETE = (f"squeeze.{word}" for word in ("level", "name", "key", "record", "complete"))
-RECIPE, SCORED, COMMIT = (f"squeeze.{word}" for word in ("recipe", "scored", "commit"))
-"""Tags of seed runs: what is the same for all seeds of a training, on which rows it was scored, the commit."""
+RECIPE, SCORED, AFTER, OVER, COMMIT = (f"squeeze.{word}" for word in ("recipe", "scored", "after", "over", "commit"))
+"""Tags of seed runs: what is the same for all seeds of a training, on which rows it was scored and from what time on
+if not on all of them, which model `ap_gain` is over, the commit.
+"""
+ENDS = ("_low", "_high")
+"""How the ends of an interval are named."""
 PARENT = "mlflow.parentRunId"
 PAGE = 1000
 
@@ -120,6 +124,12 @@ def seeds(store: Store) -> list[SeedRun]:
         if model and task:  # else it was deleted above it
             placed.append(SeedRun(task.data.tags[NAME], model.data.tags[NAME], run))
     return placed
+
+
+def scored_on(run: Run) -> str:
+    """Which rows a run was scored on: `validation`, `test`, or `test from` a time on; empty where it is not known."""
+    tags = run.data.tags
+    return tags.get(SCORED, "") + (f" from {tags[AFTER]}" if tags.get(AFTER) else "")
 
 
 def side_metrics(figures: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -217,7 +227,7 @@ def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
 def same_recipe(seeds: Iterable[Run]) -> list[Run]:
     """The newest run of each seed, of those that share recipe and scored rows with the newest of all."""
     newest = sorted(seeds, key=lambda run: run.info.start_time, reverse=True)
-    kind = [tuple(run.data.tags.get(tag) for tag in (RECIPE, SCORED, COMMIT)) for run in newest]
+    kind = [(scored_on(run), *(run.data.tags.get(tag) for tag in (RECIPE, COMMIT))) for run in newest]
     found: dict[str, Run] = {}
     for run, its in zip(newest, kind, strict=True):
         if its == kind[0]:
@@ -228,10 +238,13 @@ def same_recipe(seeds: Iterable[Run]) -> list[Run]:
 def over_seeds(rows: Sequence[Mapping[str, float]]) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation of each figure that all seeds have; the deviation of a single seed is NaN.
 
-    >>> over_seeds([{"ap": 0.5}, {"ap": 0.25, "auc": 1.0}])
+    Of several seeds the ends of intervals are left out: a mean of ends bounds nothing.
+
+    >>> over_seeds([{"ap": 0.5, "ap_gain_low": 0.1}, {"ap": 0.25, "ap_gain_low": 0.2, "auc": 1.0}])
     {'ap': (0.375, 0.1767766952966369)}
     """
-    names = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    shared = [name for name in rows[0] if all(name in row for row in rows)] if rows else []
+    names = [name for name in shared if len(rows) == 1 or not name.endswith(ENDS)]
     columns = {name: np.array([row[name] for row in rows]) for name in names}
     return {
         name: (float(column.mean()), float(column.std(ddof=1)) if len(column) > 1 else math.nan)
@@ -251,7 +264,7 @@ def _summarise(store: Store, model_run_id: str) -> None:
     now_ms = time.time_ns() // 1_000_000
     metrics = [Metric(name, value, now_ms, 0) for name, value in (checked(said) | stale).items()]
     newest = seeds[0]
-    tags = {tag: newest.data.tags[tag] for tag in (RECIPE, SCORED, COMMIT) if tag in newest.data.tags}
+    tags = {tag: newest.data.tags.get(tag, "") for tag in (RECIPE, SCORED, AFTER, OVER, COMMIT)}
     tags["mlflow.note.content"] = _note(found, sorted(run.data.tags[NAME] for run in seeds))
     store.client.log_batch(model_run_id, metrics, [], [RunTag(name, text) for name, text in tags.items()])
 

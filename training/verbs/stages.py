@@ -25,16 +25,23 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
     lake_argument(parser)
 
 
+def _build_arguments(parser: argparse.ArgumentParser) -> None:
+    run_arguments(parser)
+    parser.add_argument(
+        "--verify", action="store_true", help="read the frames whole and compare every file with its SHA-256"
+    )
+
+
 def _build(args: Arguments) -> None:
     from squeeze.market.lake import Lake
     from training.config import load_config
     from training.examples import build
 
-    config = load_config(args.config, tuple(args.set))
-    rows = []
+    config, lake = load_config(args.config, tuple(args.set)), Lake(args.lake)
+    rows, out = [], args.out / "examples"
     with progress_bars() as progress:
         for market, start, until in config.markets():
-            found = build(Lake(args.lake), config.spec, market, start, until, args.out / "examples", progress)
+            found = build(lake, config.spec, market, start, until, out, progress, verify=args.verify)
             usable = int((found.unhealthy == 0).sum())
             rows.append(
                 {"symbol": found.symbol, "steps": len(found.closes_ns), "healthy": usable, "digest": found.digest}
@@ -89,11 +96,12 @@ def _evaluate(args: Arguments) -> None:
         raise ConfigError(f"--report: a file that ends in .md or .json, got {args.report}")
     folder = pipeline.run_folder(args.out, config)
     run = runs.load(folder, config)
+    number = ledger.look(args.ledger, run, "evaluate") if args.test else 0
     with progress_bars() as progress:
         found = assess_kept(run, folder, Lake(args.lake), args.out, test=args.test, progress=progress)
     if args.test:
         figures = found.figures()[NETWORK]
-        ledger.look(args.ledger, run, "evaluate", {side: row["ap"] for side, row in figures.items()})
+        ledger.complete(args.ledger, number, {side: row["ap"] for side, row in figures.items()})
     if args.report:
         text = found.report.to_json() if args.report.suffix == ".json" else found.report.to_markdown().encode()
         with whole(args.report) as part:
@@ -135,7 +143,10 @@ def _export(args: Arguments) -> None:
 
 
 build = Verb(
-    "fold history into memory-mapped examples", "squeeze build configs/hourly-btc-2026.yaml", run_arguments, _build
+    "fold history into memory-mapped examples",
+    "squeeze build configs/hourly-btc-2026.yaml",
+    _build_arguments,
+    _build,
 )
 train = Verb(
     "pre-train, walk forward, keep and track a run",

@@ -13,6 +13,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--space", type=Path, default=Path("configs/search/network.yaml"), help="YAML of keys with ranges or choices"
     )
     parser.add_argument("--trials", type=int, default=20, help="finished trials the study shall hold, earlier counted")
+    parser.add_argument(
+        "--grid", action="store_true", help="every combination of choices, none pruned, --trials of them at most"
+    )
     parser.add_argument("--storage", help="Optuna's storage (default: sqlite:///OUT/tune.db)")
     parser.add_argument("--study", help="its name there (default: the task's)")
 
@@ -26,8 +29,9 @@ def _tune(args: Arguments) -> None:
     space = read_space(args.space)
     with progress_bars() as progress:
         found = tune(
-            args.config, tuple(args.set), space, Lake(args.lake), args.out, args.trials, storage, args.study, progress
-        )
+            args.config, tuple(args.set), space, Lake(args.lake), args.out, args.trials, storage, args.study, progress,
+            grid=args.grid,
+        )  # fmt: skip
     best = " ".join(f"--set {text}" for text in best_overrides(found))
     show(args, trial_rows(found), f"\nthe best: squeeze train {args.config} {best}\nkept in {storage}")
 

@@ -123,8 +123,7 @@ def _draw_layer(figure: Any, axes: Any, layer: Layer, panel: Panel) -> None:
         case Line():
             _draw_line(axes, layer, panel)
         case Bars():
-            base = 0.0 if layer.base is None else layer.base
-            axes.barh(layer.y, layer.value, layer.height, left=base, color=layer.colour, label=layer.name, linewidth=0)
+            _draw_bars(axes, layer)
         case Marks():
             edge = "black" if layer.colour != "#000000" else "white"
             axes.scatter(
@@ -148,8 +147,23 @@ def _draw_layer(figure: Any, axes: Any, layer: Layer, panel: Panel) -> None:
 
 def _at_edge(axes: Any, name: str, y: float, above: str) -> None:
     place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": above, "annotation_clip": True}
+    inside = {"xytext": (-3, 0), "textcoords": "offset points"}  # or the last letter touches the edge of the picture
     box = {"facecolor": "white", "alpha": 0.85, "linewidth": 0, "pad": 0.6}
-    axes.annotate(name, (1.0, y), fontsize=7.5, color=INK, zorder=5, bbox=box, **place)
+    axes.annotate(name, (1.0, y), fontsize=7.5, color=INK, zorder=5, bbox=box, **place, **inside)
+
+
+def _draw_bars(axes: Any, bars: Bars) -> None:
+    """All in one collection: hundreds of bars as patches of their own took half the time of a picture."""
+    from matplotlib.collections import PolyCollection
+
+    base = np.zeros(len(bars.y)) if bars.base is None else bars.base
+    low, high, end = bars.y - bars.height / 2, bars.y + bars.height / 2, base + bars.value
+    around = ((base, low), (end, low), (end, high), (base, high))
+    corners: Any = np.stack([np.stack(corner, axis=1) for corner in around], axis=1)  # (bar, corner, x or y)
+    drawn = PolyCollection(corners, facecolors=bars.colour, linewidths=0, label=bars.name)
+    drawn.sticky_edges.x.append(0.0)  # bars stand on the axis, without a margin
+    axes.add_collection(drawn)
+    axes.autoscale_view()
 
 
 def _draw_heat(figure: Any, axes: Any, heat: Heat) -> None:
