@@ -274,12 +274,13 @@ def parser() -> argparse.ArgumentParser:
     from squeeze.tools.journal_verbs import JOURNAL
     from squeeze.tools.map_verbs import MAP_VERBS
     from squeeze.tools.reading_verbs import READING_VERBS
+    from squeeze.tools.scorecard.verb import SCORECARD
     from squeeze.tools.simulate import SIMULATE
     from squeeze.tools.verbs import TOOL_VERBS
     from squeeze.tools.warm import WARM
 
     found = VERBS | MARKET_VERBS | {"simulate": SIMULATE, "warm": WARM} | TOOL_VERBS | MAP_VERBS
-    found |= EMITTER_VERBS | READING_VERBS | {"journal": JOURNAL}
+    found |= EMITTER_VERBS | READING_VERBS | {"journal": JOURNAL, "scorecard": SCORECARD}
     for entry in entry_points(group="squeeze.verbs"):
         found[entry.name] = entry.load()
     for name, verb in found.items():

@@ -25,14 +25,25 @@ from squeeze.signals.checklist import answers
 from squeeze.signals.kept_scene import Packed, pack, unpack
 from squeeze.signals.look import Lookout, LookoutState
 from squeeze.signals.machine import SignalMachine
-from squeeze.signals.message import AbstainMessage, Message, ProbabilityMessage, Side, State, decimal_text
+from squeeze.signals.message import (
+    AbstainMessage,
+    AlertMessage,
+    Message,
+    ProbabilityMessage,
+    Side,
+    State,
+    decimal_text,
+)
 from squeeze.signals.portfolio import ALONE, Standing
+from squeeze.signals.rule_spec import RulesSpec
+from squeeze.signals.rules import Rules, RulesState
 from squeeze.signals.strategy import StrategySpec
 from squeeze.signals.transition import Envelope, Transition
 from squeeze.signals.view import Word
 from squeeze.spec import Spec
 from squeeze.state import Frame, MarketState, flag_names
 
+ALERT_MINUTES = 15
 CLOCK = "clock"
 """The reason where the clock went back, or jumped ahead."""
 
@@ -55,6 +66,7 @@ class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ahead: dict[Side, Packed | None]
     drift: bytes | None
     drifted: tuple[str, ...]
+    rules: RulesState
 
 
 class Stream:
@@ -70,7 +82,9 @@ class Stream:
     until the clock is right again, or the next look confirms the jump.
     """
 
-    def __init__(self, predictor: Predictor, strategy: StrategySpec | None = None) -> None:
+    def __init__(
+        self, predictor: Predictor, strategy: StrategySpec | None = None, rules: RulesSpec | None = None
+    ) -> None:
         self.predictor = predictor
         self.strategy = strategy or StrategySpec()
         self.spec = spec = predictor.spec
@@ -80,6 +94,8 @@ class Stream:
         self.builder = StepBuilder(spec.market.symbol, self.market.length_ns, spec.map.bin_log)
         self.lookout = Lookout(spec, self.strategy.staleness)
         self.machine = self._machine()
+        self.rules = Rules(rules or RulesSpec(), spec)
+        """The user's alert rules, told after what the machine says."""
         self.envelope = envelope(spec, predictor.digest, self.strategy.digest())
         self.next_close_ns: int | None = None
         self.now_ns: int | None = None
@@ -160,7 +176,14 @@ class Stream:
 
     def _look(self, now_ns: int, more_stale: tuple[str, ...], others: Standing) -> list[Message]:
         view = self.lookout.view(now_ns, self.word, more_stale)
-        return [self._said(transition) for transition in self.machine.look(view, others)]
+        said: list[Message] = [self._said(transition) for transition in self.machine.look(view, others)]
+        return said + [self.alert(now_ns, one.rule, one.text, one.facts) for one in self.rules.look(view)]
+
+    def alert(self, at_ns: int, rule: str, text: str, facts: dict[str, float | str]) -> Message:
+        """A message of that type with the next number; it holds for a quarter of an hour (domain.md §6.3)."""
+        valid_us = at_ns // 1000 + ALERT_MINUTES * 60_000_000
+        common = self._common(at_ns) | {"valid_until_us": valid_us}
+        return AlertMessage(**common, rule=rule, text=text, facts=facts)
 
     def _said(self, transition: Transition) -> Message:
         """A move as a message; an entry gets its checklist where there is an atlas."""
@@ -314,6 +337,7 @@ class Stream:
             ahead={side: pack(scene) for side, scene in self._ahead.items()},
             drift=None if self.drift is None else self.drift.snapshot(),
             drifted=self.drifted,
+            rules=self.rules.snapshot(),
         )
 
     def _take(self, state: Snapshot) -> None:
@@ -331,6 +355,7 @@ class Stream:
         self.stream_seq, self.next_close_ns = state.stream_seq, state.next_close_ns
         self.now_ns, self._doubted_ns = state.now_ns, state.doubted_ns
         self.mark, self.word, self.drifted = state.mark, state.word, state.drifted
+        self.rules.restore(state.rules)
 
     def count(self) -> int:
         """The number of a message that is put on the stream now."""

@@ -183,7 +183,7 @@ def test_the_trail_begins_at_one_risk_keeps_its_distance_and_only_comes_nearer()
         zones=(),
     )
     assert again is None  # less than a tenth of R nearer
-    unknown, _ = outcome(machine, market, trade, mark=entry - 2 * unit, mark_high=NAN, atr_5m_log=NAN, zones=())
+    unknown, _ = outcome(machine, market, trade, mark=entry - 1.5 * unit, mark_high=NAN, atr_5m_log=NAN, zones=())
     assert unknown is None
     hit, _ = outcome(machine, market, found.trade, mark_high=found.trade.stop, mark=trade.trail_from)
     assert hit.codes == ("trail_hit",)

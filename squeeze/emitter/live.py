@@ -7,18 +7,20 @@ Ticks are whole multiples of the signal clock, and an event is heard after the t
 `squeeze.stream.replay`, so that the same events give the same messages.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from squeeze.emitter.emitter import Emitter
 from squeeze.emitter.heartbeat import EVERY_SECONDS, heartbeat
+from squeeze.emitter.judged import Judged
 from squeeze.errors import ConfigError, StepError
 from squeeze.market.events import SECOND_NS, AnyEvent
 from squeeze.signals.message import Message
 from squeeze.signals.portfolio import ALONE, Standing, together
 from squeeze.stream import Stream
+from squeeze.tools.scorecard.scorecard import Scorecard
 
 MOST_TICKS = 30
 """So many ticks are made up for where time was lost; after a longer pause the clock jumps, and streams doubt it."""
@@ -43,11 +45,17 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Live:
     """One stream for each symbol, at most one trade in each, and the risk of all counted together."""
 
-    def __init__(self, streams: Sequence[Stream], emitter: Emitter) -> None:
+    def __init__(
+        self, streams: Sequence[Stream], emitter: Emitter, scorecards: Mapping[str, Scorecard] | None = None
+    ) -> None:
         self.streams = {stream.spec.market.symbol: stream for stream in streams}
         if len(self.streams) < len(streams):
             raise ConfigError("run: two models of one symbol; a stream has one")
         self.emitter = emitter
+        self.judged = {
+            symbol: Judged(self.streams[symbol], card, emitter) for symbol, card in (scorecards or {}).items()
+        }
+        """Streams whose outcomes are counted, and which are switched off where they turn out bad."""
         self.tick_ns = round(min(s.spec.signal.clock_seconds for s in streams) * SECOND_NS)
         self.next_ns: int | None = None
         """The next tick."""
@@ -100,6 +108,8 @@ class Live:
         if self.next_ns is None:
             self.next_ns = -(-event.known_at_ns // self.tick_ns) * self.tick_ns
         self.tick_until(event.known_at_ns - 1)
+        if event.symbol in self.judged:
+            self.judged[event.symbol].scorecard.on_event(event)
         try:
             stream.on_event(event)
         except StepError as error:
@@ -123,6 +133,8 @@ class Live:
         """Have the whole states kept as they are now."""
         for symbol, stream in self.streams.items():
             self.emitter.keep(f"{symbol} whole", stream.freeze, last=True)
+        for judged in self.judged.values():
+            judged.keep(last=True)
 
     def _tick(self, now_ns: int) -> None:
         messages: list[Message] = []
@@ -131,6 +143,8 @@ class Live:
             if stream.next_close_ns is None:
                 continue  # it has heard nothing yet, and a replay would not begin either
             said = stream.on_clock(now_ns, self._others(symbol))
+            if symbol in self.judged:
+                said += self.judged[symbol].hear(said, now_ns, states)
             if said:
                 messages += said
                 states[symbol] = _said(stream)
@@ -144,6 +158,8 @@ class Live:
             for symbol, stream in self.streams.items():
                 if stream.next_close_ns is not None:
                     self.emitter.keep(f"{symbol} whole", stream.freeze)
+                    if symbol in self.judged:
+                        self.judged[symbol].keep()
 
     def _others(self, symbol: str) -> Standing:
         if len(self.streams) == 1:

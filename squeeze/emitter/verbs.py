@@ -10,7 +10,7 @@ import heapq
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,8 @@ from squeeze.market.feeds.verbs import host_argument, hosts_of
 if TYPE_CHECKING:
     from squeeze.emitter.live import Live
     from squeeze.market.events import AnyEvent
+    from squeeze.stream import Stream
+    from squeeze.tools.scorecard.scorecard import Scorecard
 
 DEFAULT_STATE = Path("out/outbox.sqlite")
 
@@ -38,6 +40,11 @@ DEFAULT_STATE = Path("out/outbox.sqlite")
 def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model files, one for each symbol")
     parser.add_argument("--strategy", metavar="FILE", help="what signals are made of; the defaults if absent")
+    parser.add_argument("--rules", metavar="FILE", help="alert rules, as configs/alerts.yaml has them; none if absent")
+    parser.add_argument(
+        "--scorecard", type=Path, metavar="FILE", help="constants of the scorecard; the defaults if absent"
+    )
+    parser.add_argument("--no-scorecard", action="store_true", help="count no outcomes, and switch no symbol off")
     parser.add_argument("--sinks", metavar="FILE", help="where messages go; if absent they are only kept")
     parser.add_argument(
         "--state", type=Path, default=DEFAULT_STATE, metavar="FILE", help=f"the outbox (default: {DEFAULT_STATE})"
@@ -62,6 +69,7 @@ def _run(args: Arguments) -> None:
     from squeeze.emitter.live import Live
     from squeeze.emitter.sinks.config import SinksConfig, load_sinks
     from squeeze.predictor import load
+    from squeeze.signals.rules import read_rules
     from squeeze.signals.strategy import read_strategy
     from squeeze.stream import Stream
 
@@ -71,17 +79,30 @@ def _run(args: Arguments) -> None:
         raise ConfigError("--until, --raw and --speed go with --replay")
     sinks = SinksConfig() if args.sinks is None else load_sinks(args.sinks)
     strategy = None if args.strategy is None else read_strategy(args.strategy)
-    streams = [Stream(load(model), strategy) for model in args.models]
+    rules = None if args.rules is None else read_rules(args.rules)
+    streams = [Stream(load(model), strategy, rules) for model in args.models]
+    scorecards = {} if args.no_scorecard else _scorecards(args, streams)
     with telling() as tell:
         emitter = Emitter(args.state, sinks.sinks, sinks.keep_days)
         try:
-            live = Live(streams, emitter)
+            live = Live(streams, emitter, scorecards)
             _replay(args, live) if args.replay is not None else asyncio.run(_live(args, live))
             tell("sending what waits")
         finally:
             left = emitter.close()
     row = {"symbols": ", ".join(live.streams), "messages": live.said, "left": "; ".join(left) or "nothing"}
     show(args, [row], "" if args.sinks else f"no --sinks: messages are kept in {args.state} and sent nowhere")
+
+
+def _scorecards(args: Arguments, streams: "Sequence[Stream]") -> "dict[str, Scorecard]":
+    """One for each model whose label the record can answer."""
+    from squeeze.tools.scorecard.scorecard import Scorecard
+    from squeeze.tools.scorecard.spec import ScorecardSpec, read_scorecard_spec
+
+    spec = ScorecardSpec() if args.scorecard is None else read_scorecard_spec(args.scorecard)
+    return {
+        stream.spec.market.symbol: Scorecard(stream.predictor.card, stream.predictor.digest, spec) for stream in streams
+    }
 
 
 async def _live(args: Arguments, live: "Live") -> None:
@@ -155,6 +176,14 @@ def _begin(args: Arguments, live: "Live", symbol: str, now_ns: int, *, replays: 
         live.begin_anew(symbol)
     elif not replays:
         live.remember(symbol)
+    if symbol in live.judged:
+        judged = live.judged[symbol]
+        is_begun = not args.fresh and judged.begin(None if replays else now_ns)
+        if not is_begun and args.lake is not None:
+            first_ns = now_ns - judged.scorecard.record.back_ns
+            judged.scorecard.warm(read_events(Lake(args.lake), stream.spec.market, first_ns, now_ns))
+        if not replays:
+            judged.switch()
     return heard_ns or 0
 
 

@@ -78,6 +78,11 @@ class SignalMachine:
         return {side: self._memory.sides[side].state for side in SIDES}
 
     @property
+    def halted(self) -> str | None:
+        """Why it was halted; None where it was not."""
+        return self._memory.halted
+
+    @property
     def standing(self) -> Standing:
         """Open risk and the day's result: what the machines of other symbols have to know of this one."""
         risk = {"buy": 0.0, "sell": 0.0}

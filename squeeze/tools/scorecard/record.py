@@ -64,7 +64,9 @@ class Record:
         self.spec = spec
         market, label = spec.market, spec.label
         constants = label.onset or label.price
-        self.days = SHORT_DAYS if constants is None else constants.trailing_days + SHORT_DAYS
+        days = SHORT_DAYS if constants is None else constants.trailing_days + SHORT_DAYS
+        self.back_ns = round(days * DAY_NS)
+        """How much of the past it keeps."""
         self.ahead_ns = 0
         """How far beyond a horizon the label looks."""
         if label.onset is not None:
@@ -202,7 +204,7 @@ class Record:
     def trim(self, now_ns: int) -> None:
         """Forget what is too old to matter."""
         for table in (self._prints, self._stamps, self._bars, self._holes):
-            old = table.rows["event_ns"] < now_ns - round(self.days * DAY_NS)
+            old = table.rows["event_ns"] < now_ns - self.back_ns
             if old.sum() > len(old) // 8:
                 table.keep(~old)
 

@@ -3,7 +3,7 @@
 import math
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 import numpy as np
@@ -12,7 +12,7 @@ from squeeze.arrays import SIDES
 from squeeze.errors import StepError
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, AnyEvent
 from squeeze.model_file import ModelCard
-from squeeze.signals.message import AbstainMessage, ExitMessage, Message, ProbabilityMessage
+from squeeze.signals.message import AbstainMessage, ExitMessage, HeartbeatMessage, Message, ProbabilityMessage
 from squeeze.tools.scorecard import figures
 from squeeze.tools.scorecard.record import WAITS, Record, RecordState
 from squeeze.tools.scorecard.report import Report, SideReport, TradeReport
@@ -39,7 +39,7 @@ class ScorecardState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A scorecard at rest."""
 
     model: str
-    spec: ScorecardSpec
+    card: ModelCard
     now_ns: int
     settled_ns: int
     off: str
@@ -88,13 +88,20 @@ class Scorecard:
         self._due_ns = label.horizons_minutes[-1] * MINUTE_NS + self.record.ahead_ns + delay_ns
         self._settled_ns = 0
 
+    def warm(self, history: Iterable[AnyEvent]) -> None:
+        """Hear what was recorded before the first message: a label may need the past to say what is unusual."""
+        for event in history:
+            self.record.on_clock(event.known_at_ns - 1)
+            self.record.on_event(event)
+
     def on_event(self, event: AnyEvent) -> None:
         """Hear an event; those of other symbols and kinds are passed over."""
         self.record.on_event(event)
 
     def on_message(self, message: Message) -> None:
         """Hear a message of the symbol's stream; one that was heard before is passed over."""
-        if message.symbol != self.card.spec.market.symbol or message.stream_seq <= self.newest_seq:
+        is_ours = message.symbol == self.card.spec.market.symbol and not isinstance(message, HeartbeatMessage)
+        if not is_ours or message.stream_seq <= self.newest_seq:
             return
         self.newest_seq = message.stream_seq
         at_ns = message.ts_data_us * 1000
@@ -109,10 +116,10 @@ class Scorecard:
     def on_clock(self, now_ns: int) -> list[Outcome]:
         """What has become known by now, in rising time; the symbol is switched off where that shows that it must be.
 
-        `StepError` for a clock that goes back.
+        A clock that goes back is passed over.
         """
         if now_ns < self.now_ns:
-            raise StepError(f"the scorecard's clock must not go back: {now_ns} after {self.now_ns}")
+            return []
         self.now_ns = now_ns
         found: list[Outcome] = []
         while len(self._waiting):
@@ -247,7 +254,7 @@ class Scorecard:
         """A copy of the state now, and what makes bytes of it later, in another thread if need be."""
         state = ScorecardState(
             model=self.model,
-            spec=self.spec,
+            card=self.card,
             now_ns=self.now_ns,
             settled_ns=self._settled_ns,
             off=self.off,
@@ -264,10 +271,13 @@ class Scorecard:
         return self.freeze()()
 
     def restore(self, snapshot: bytes) -> None:
-        """Go on from a snapshot of the same model and constants; `StepError` for any other, and nothing has changed."""
-        state = read_state(snapshot)
-        if (state.model, state.spec) != (self.model, self.spec):
-            raise StepError("the scorecard's snapshot is of another model or other constants")
+        """Go on from a snapshot of the same model; `StepError` for any other, and nothing has changed.
+
+        Constants may be others: what is kept are outcomes, and figures are made of them when they are asked for.
+        """
+        state = _read(snapshot)
+        if state.model != self.model:
+            raise StepError(f"the scorecard is of model {state.model[:16]}, this one is {self.model[:16]}")
         made = Scorecard(self.card, self.model, self.spec)
         try:
             made._restore(state)
@@ -282,11 +292,19 @@ class Scorecard:
         self.now_ns, self._settled_ns, self.newest_seq = state.now_ns, state.settled_ns, state.newest_seq
         self.off, self.on_since_ns, self.left_out = state.off, state.on_since_ns, dict(state.left_out)
 
+    @classmethod
+    def of(cls, snapshot: bytes, spec: ScorecardSpec | None = None) -> "Scorecard":
+        """The scorecard that a snapshot is of; `StepError` for bytes that are none."""
+        state = _read(snapshot)
+        made = cls(state.card, state.model, spec)
+        made.restore(snapshot)
+        return made
+
     def _tables(self) -> tuple[Table, ...]:
         return self._waiting, self._rows, self._trades, self._silent
 
 
-def read_state(snapshot: bytes) -> ScorecardState:
+def _read(snapshot: bytes) -> ScorecardState:
     """A snapshot's content; `StepError` for bytes that are none."""
     try:
         return msgspec.msgpack.decode(zlib.decompress(snapshot), type=ScorecardState)
