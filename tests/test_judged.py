@@ -1,4 +1,4 @@
-"""A running stream and its scorecard: what is kept equals what a replay counts, and a bad symbol goes off and stays so."""
+"""A running stream and its scorecard: what is kept is what a replay counts, and a bad symbol goes off and stays so."""
 
 import argparse
 import json
@@ -12,6 +12,8 @@ import pytest
 from emitting import InMemory, Kept, eventually
 
 import squeeze
+from squeeze.drift import DriftMonitor
+from squeeze.drift_spec import DriftReference, DriftSpec, InputReference
 from squeeze.emitter.emitter import Emitter
 from squeeze.emitter.judged import Switch, switch_name
 from squeeze.emitter.live import Live
@@ -34,15 +36,17 @@ from training.proof.worlds import simulator_of, worlds_of
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "models" / "squeeze-simulator.onnx"
-HOURS = 8
+HOURS = 9
 """Of messages."""
 SHAMES = ScorecardSpec(least_precision=0.999, least_alarms=3, settle_every_minutes=15)
 """Three alarms of which one is false are enough to be switched off."""
+PROBABLE = {"is": "probability", "horizon_minutes": 60, "level": 0.01}
+NEAR = {"is": "cluster_near", "least_share": 0.003, "within_percent": 3}
 RULES = convert(
-    {"rules": [{"name": "any", "when": {"is": "probability", "horizon_minutes": 60, "level": 0.01}, "cooldown_minutes": 30},
-               {"name": "near", "when": {"is": "cluster_near", "least_share": 0.003, "within_percent": 3}}]},
-    RulesSpec, "rules",
-)  # fmt: skip
+    {"rules": [{"name": "any", "when": PROBABLE, "cooldown_minutes": 30}, {"name": "near", "when": NEAR}]},
+    RulesSpec,
+    "rules",
+)
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +65,9 @@ def warmed(market, cut_ns):
     """The state after 78 hours, and the events of the hours after them."""
     events = list(market_events(*market))
     stream = Stream(squeeze.load(SHIPPED))
-    stream.warm((e for e in events if e.known_at_ns <= cut_ns), cut_ns)
-    return stream.snapshot(), [e for e in events if cut_ns < e.known_at_ns <= cut_ns + HOURS * HOUR_NS]
+    before = [e for e in events if e.known_at_ns <= cut_ns]
+    stream.warm(before, cut_ns)
+    return stream.snapshot(), [e for e in events if cut_ns < e.known_at_ns <= cut_ns + HOURS * HOUR_NS], before
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +95,22 @@ def scorecard_of(stream, spec, always_alarms=False):
     return Scorecard(card, stream.predictor.digest, spec)
 
 
+def monitor_of(stream):
+    """A drift monitor for which nothing has drifted."""
+    card = stream.predictor.card
+    inputs = tuple(
+        InputReference(name=name, borders=(0.0,), shares=(0.5, 0.5), known=0.0, usual_index=1e9)
+        for name in (*card.scalar_names, *card.channel_names)
+    )
+    reference = DriftReference(spec=DriftSpec(level_times=1e9), inputs=inputs, window_frames=1)
+    return DriftMonitor(reference, card.spec.label.horizons_minutes, card.base_rates)
+
+
 def live_of(warmed, emitter, spec, *, always_alarms=False):
     stream = made(warmed)
-    return Live([stream], emitter, {"SIMUSDT": scorecard_of(stream, spec, always_alarms)})
+    scorecard = scorecard_of(stream, spec, always_alarms)
+    scorecard.warm(warmed[2])
+    return Live([stream], emitter, {"SIMUSDT": scorecard})
 
 
 def run(verb, *words):
@@ -114,7 +132,7 @@ def said_by(sink, *kinds):
 
 def test_from_the_live_state_and_from_the_messages_it_says_the_same(tmp_path, lake, cut_ns, capsys):
     (tmp_path / "sinks.yaml").write_text(f"sinks: [{{kind: jsonl, name: lines, folder: {tmp_path}/lines}}]\n")
-    until = utc(cut_ns + 5 * HOUR_NS)
+    until = utc(cut_ns + HOURS * HOUR_NS)
     run(EMITTER_VERBS["run"], SHIPPED, "--sinks", tmp_path / "sinks.yaml", "--state", tmp_path / "o.sqlite",
         "--lake", lake, "--replay", utc(cut_ns), "--until", until)  # fmt: skip
     capsys.readouterr()
@@ -134,13 +152,16 @@ def test_outcomes_reach_the_drift_monitor_and_change_no_message(tmp_path, warmed
     sink = Kept()
     with Emitter(tmp_path / "o.sqlite", [InMemory(name="a", sink=sink)]) as emitter:
         live = live_of(warmed, emitter, ScorecardSpec(switches_off=False))
+        live.streams["SIMUSDT"].drift = monitor_of(live.streams["SIMUSDT"])
         again(live, warmed[1])
         eventually(lambda: not emitter.waiting)
     found = [encode(msgspec.structs.replace(m, ts_emit_us=None)) for m in said_by(sink, msgspec.Struct)]
     assert found == plain
     counted = live.streams["SIMUSDT"].drift.calibration.outcomes
-    assert counted.shape == (2, len(live.streams["SIMUSDT"].spec.label.horizons_minutes))
-    assert counted.min() >= HOURS - 3  # one in each horizon
+    assert counted.shape == (2, 2)
+    assert counted.min() >= HOURS - 4  # one in each horizon
+    report = live.judged["SIMUSDT"].scorecard.report()
+    assert report.sides[0].rows > 50
 
 
 def test_a_symbol_whose_alarms_are_bad_goes_off_says_so_and_stays_off_until_it_is_switched_on(tmp_path, warmed, capsys):

@@ -18,7 +18,9 @@ from training.networks.encoder import Standardise
 from training.networks.network import Head, SqueezeNetwork, StepModel, parameters
 from training.recipe import NetworkSpec
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+CONFIGS = [
+    path for path in sorted((Path(__file__).parents[1] / "configs").glob("*.yaml")) if "\ntask: " in path.read_text()
+]
 SPEC = NetworkSpec(encoded=8, hidden=6, static=(12, 8), trunk=8)
 MAP = MapSpec()
 

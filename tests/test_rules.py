@@ -284,9 +284,10 @@ def test_every_pattern_can_be_named_and_the_whole_market_refuses_none():
 
 
 @pytest.mark.parametrize(("text", "why"), [
-    ("rules: [{name: a, when: {is: moon}}]", "when"), ("rules: [{name: a, when: {is: funding, rate_8h: 2}}]", "rate_8h"),
+    ("rules: [{name: a, when: {is: moon}}]", "when"),
+    ("rules: [{name: a, when: {is: funding, rate_8h: 2}}]", "rate_8h"),
     ("rules: [{name: a, when: {is: pattern, pattern: moon}}]", "there is no 'moon'"), ("[", "is no YAML"),
-    ("rules: [{name: scorecard, when: {is: funding, rate_8h: 0.1}}]", "scorecard's own"),
+    ("rules: [{name: scorecard, when: {is: funding, rate_8h: 0.1}}]", "own alerts"),
     ("rules: [{name: a, when: {is: funding, rate_8h: 0.1}}, {name: a, when: {is: funding, rate_8h: 0.1}}]", "once"),
     ("rules: [{name: a, cool: 1, when: {is: funding, rate_8h: 0.1}}]", "cool"),
 ])  # fmt: skip

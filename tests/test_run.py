@@ -167,7 +167,7 @@ def run(*words):
 def test_the_verb_replays_a_lake_into_lines_and_again_adds_nothing(tmp_path, lake, capsys):
     (tmp_path / "sinks.yaml").write_text(f"sinks: [{{kind: jsonl, name: lines, folder: {tmp_path}/lines}}]\n")
     words = [SHIPPED, "--sinks", tmp_path / "sinks.yaml", "--state", tmp_path / "o.sqlite", "--lake", lake]
-    first = next(Lake(lake).events("simulated", "SIMUSDT", "bar_1m")).known_at_ns // HOUR_NS * HOUR_NS + 78 * HOUR_NS
+    first = next(Lake(lake).events("simulated", "SIMUSDT", ["bar_1m"])).known_at_ns // HOUR_NS * HOUR_NS + 78 * HOUR_NS
     times = [f"{time.strftime('%Y-%m-%dT%H:%M', time.gmtime((first + at) // SECOND_NS))}Z" for at in (0, HOUR_NS)]
     for _ in range(2):
         run(*words, "--replay", times[0], "--until", times[1])

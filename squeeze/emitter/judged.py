@@ -44,7 +44,7 @@ class Judged:
 
     def begin(self, now_ns: int | None) -> bool:
         """Go on from what the outbox keeps; whether there is any. Live, at `now_ns`, time in which the program did not
-        run is left out; a replay, with None, goes on just where it was. `ConfigError` for another model's.
+        run is left out; a replay, with None, goes on where its stream was. `ConfigError` for another model's.
         """
         kept = self.emitter.state(state_name(self.symbol))
         if kept is not None:
@@ -52,8 +52,7 @@ class Judged:
                 self.scorecard.restore(kept)
             except StepError as error:
                 raise ConfigError(f"{self.emitter.path}: {self.symbol}: {error}; --fresh begins without it") from None
-        if now_ns is not None:
-            self.scorecard.breaks(now_ns)
+        self.scorecard.breaks(now_ns if now_ns is not None else self.stream.now_ns or 0)
         return kept is not None
 
     def switch(self) -> None:

@@ -138,7 +138,7 @@ def _predictions(entry: "Entry") -> "list[Prediction]":
     from squeeze.strict import convert
     from squeeze.tools.reading.predictions import Prediction
 
-    return convert(entry.body["predictions"], list[Prediction], f"journal entry {entry.number}")
+    return [convert(one, Prediction, f"journal entry {entry.number}") for one in entry.body["predictions"]]
 
 
 def _end_ns(entry: "Entry") -> int:

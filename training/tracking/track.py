@@ -220,7 +220,7 @@ def _log_model(run_id: str, path: Path) -> None:
 
 
 def _tensor(value: onnx.ValueInfoProto) -> TensorSpec:
-    shape = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+    shape = tuple(d.dim_value if d.HasField("dim_value") else -1 for d in value.type.tensor_type.shape.dim)
     return TensorSpec(onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type), shape, value.name)
 
 

@@ -199,7 +199,7 @@ class Record:
     def _known(table: Table, now_ns: int) -> np.ndarray:
         """Rows known by then, in an order that does not depend on that in which they came."""
         rows = table.rows[table.rows["known_at_ns"] <= now_ns]
-        return rows[np.argsort(rows, order=[name for name in ORDER if name in (rows.dtype.names or ())])]
+        return _ordered(rows)
 
     def trim(self, now_ns: int) -> None:
         """Forget what is too old to matter."""
@@ -226,6 +226,16 @@ class Record:
         if state.builder is not None:
             self._builder.restore(state.builder)
         self._next_close_ns = state.next_close_ns
+
+
+def _ordered(rows: np.ndarray) -> np.ndarray:
+    """Rows by time, those of one time by their values: sorting all by all their values takes twenty times as long."""
+    rows = rows[np.argsort(rows["event_ns"], kind="stable")]
+    again = np.diff(rows["event_ns"]) == 0
+    tied = np.flatnonzero(np.append(again, False) | np.append(False, again))
+    names = [name for name in ORDER if name in (rows.dtype.names or ())]
+    rows[tied] = rows[tied][np.lexsort([rows[name][tied] for name in reversed(names)])]
+    return rows
 
 
 def _columns(heard: np.ndarray) -> dict[str, np.ndarray]:

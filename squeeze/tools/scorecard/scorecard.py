@@ -87,6 +87,8 @@ class Scorecard:
         delay_ns = round(self.spec.settle_delay_seconds * SECOND_NS)
         self._due_ns = label.horizons_minutes[-1] * MINUTE_NS + self.record.ahead_ns + delay_ns
         self._settled_ns = 0
+        self._heard_ns = 0
+        """What was known by then came with a snapshot."""
 
     def warm(self, history: Iterable[AnyEvent]) -> None:
         """Hear what was recorded before the first message: a label may need the past to say what is unusual."""
@@ -95,8 +97,9 @@ class Scorecard:
             self.record.on_event(event)
 
     def on_event(self, event: AnyEvent) -> None:
-        """Hear an event; those of other symbols and kinds are passed over."""
-        self.record.on_event(event)
+        """Hear an event; those of other symbols and kinds are passed over, and what a snapshot had heard already."""
+        if event.known_at_ns > self._heard_ns:
+            self.record.on_event(event)
 
     def on_message(self, message: Message) -> None:
         """Hear a message of the symbol's stream; one that was heard before is passed over."""
@@ -290,6 +293,7 @@ class Scorecard:
             table.unpack(packed)
         self.record.restore(state.record)
         self.now_ns, self._settled_ns, self.newest_seq = state.now_ns, state.settled_ns, state.newest_seq
+        self._heard_ns = state.now_ns
         self.off, self.on_since_ns, self.left_out = state.off, state.on_since_ns, dict(state.left_out)
 
     @classmethod
