@@ -22,7 +22,7 @@ from training.serving import ServedStep
 
 PROBABILITY_TOLERANCE = 1e-6
 STATE_TOLERANCE = 3e-6
-"""ONNX Runtime's own approximations of sigmoid and tanh reach 2.5e-6 in 10,000 steps of the shipped model, torch 0.8e-6."""
+"""ONNX Runtime is off by up to 2.5e-6 in 10,000 steps of the shipped model (its sigmoid and tanh), torch by 0.8e-6."""
 
 
 ROWS = {0: 2 * torch.export.Dim("pairs")}

@@ -51,9 +51,7 @@ class Market:
     regime_scalars: Mapping[str, str] = field(default_factory=dict)
     """By regime: the scalar it is cut by."""
     events_ns: tuple[np.ndarray, np.ndarray] | None = None
-    """Onsets of longs and of shorts, where they are known (`outcomes.rows.labelled`); else they are taken from the truth
-    of the rows.
-    """
+    """Onsets of longs and of shorts, where they are known (`outcomes.rows.labelled`); else they are taken from rows."""
 
 
 class PairedGain(msgspec.Struct, frozen=True):
