@@ -186,6 +186,8 @@ class FrameSpec(Strict, frozen=True, kw_only=True):
     """Bins per side, outward from the mark."""
     bin_sigmas: float = 0.25
     """Width of such a bin in standard deviations of the log price over `sigma_minutes`."""
+    bin_log: float | None = None
+    """Its width in log price where it is to be the same in calm and storm; null for `bin_sigmas`."""
     sigma_minutes: float = 60.0
     """Horizon of that standard deviation."""
     windows_minutes: tuple[float, ...] = (15.0, 60.0, 240.0, 1440.0)
@@ -222,6 +224,7 @@ class FrameSpec(Strict, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         require(4 <= self.price_bins <= 256, "price_bins lies between 4 and 256")
         require(self.bin_sigmas > 0 and self.sigma_minutes > 0, "bin_sigmas and sigma_minutes are positive")
+        require(self.bin_log is None or 0 < self.bin_log < 0.1, "bin_log lies between 0 and 0.1, or is null")
         require(len(self.windows_minutes) >= 2, "windows_minutes needs two windows or more")
         require(tuple(sorted(self.windows_minutes)) == self.windows_minutes, "windows_minutes must rise")
         require(self.windows_minutes[0] > 0, "windows_minutes must be positive")

@@ -246,7 +246,7 @@ class MarketState:
         spec = self.spec.frame
         bars = self.bars.window()
         sigma = self.price.horizon_sigma(bars)
-        width = max(spec.bin_sigmas * sigma, self.spec.map.bin_log / 2)
+        width = max(spec.bin_log or spec.bin_sigmas * sigma, self.spec.map.bin_log / 2)
         open_interest = self.map.open_interest_base
         units = (self.map.outward(mark.close, width, spec.price_bins) / open_interest).astype(np.float32)
         mass, born = self.map.profile(mark.close, self.heat.reach_bins)

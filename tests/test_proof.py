@@ -24,7 +24,7 @@ from training.evaluation.bootstrap import Gain
 from training.groups import read_off_a_map
 from training.head import fit_head
 from training.proof.fits import ALL_MAPS, Fit, answers, at_rows, fit, grounds, masks, rival
-from training.proof.prove import RIVALS, chosen, write_model
+from training.proof.prove import RIVALS, chosen, prove, write_model
 from training.proof.report import MASKED, NETWORK, ORACLE, Horizon, Report, Score, judge, page, said, write
 from training.proof.worlds import PATHS, Source
 from training.recipe import FineTuneSpec
@@ -101,6 +101,20 @@ def test_no_world_is_trained_on_and_tested_on(tmp_path):
         config_with(tmp_path, tested_on=[1])
     with pytest.raises(DataError, match="no `worlds`"):
         training.proof.worlds.worlds_of(msgspec.structs.replace(config_with(tmp_path), worlds=None))
+
+
+def test_a_variant_is_tried_on_the_seeds_for_choosing_and_the_tested_ones_stay_unseen(proof, monkeypatch, tmp_path):
+    config, out, _, _ = proof
+    seen = []
+
+    def noted(asked, *_):
+        seen.append(asked.worlds)
+        raise AssertionError("enough was seen")
+
+    monkeypatch.setattr(training.proof.prove, "grounds", noted)
+    with pytest.raises(AssertionError, match="enough"):
+        prove(config, out, tmp_path / "r.md", "squeeze prove", choosing=True)
+    assert (seen[0].trained_on, seen[0].chosen_on, seen[0].tested_on) == ((0, 1), (), (2,))
 
 
 def test_without_maps_a_network_sees_no_channel_and_no_scalar_of_a_map(proof):
@@ -263,8 +277,10 @@ def test_the_page_has_every_model_and_the_json_reads_back(proof, tmp_path):
     found = proof[2]
     flat = np.broadcast_to(found.base_rates, found.truth.shape)
     made = {ORACLE: [found.oracle], NETWORK: [flat], MASKED: [flat], "climatology": [flat]}
-    report = Report("squeeze prove x", "abc", 7, PATHS, (judge(found, made),))
+    report = Report("squeeze prove x", "abc", 7, PATHS, False, (judge(found, made),))
     markdown = page(report)
+    assert "Nothing was chosen on the judged seeds" in markdown
+    assert "No proof" in page(msgspec.structs.replace(report, choosing=True))
     assert all(markdown.count(f"| {name} |") == 2 for name in made)
     paths = write(report, tmp_path / "proof.md")
     assert [path.name for path in paths] == ["proof.json", "proof.md"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from squeeze.errors import StepError
+from squeeze.errors import ConfigError, StepError
 from squeeze.market.events import HOUR_NS, MINUTE_NS, Funding, Liquidation, LiquidationSum, OpenInterest, Quality
 from squeeze.market.steps import Step
 from squeeze.market.venue_step import Candle, VenueStep
@@ -94,6 +94,16 @@ def test_a_state_is_healthy_from_the_end_of_its_warm_up_on():
         assert np.isfinite(frame.channels).all()
     assert len(set(state.scalar_names)) == len(state.scalar_names)
     assert np.isfinite(frame.scalars[:, [not n.startswith("zone_") for n in state.scalar_names]]).all()
+
+
+def test_bins_are_as_wide_as_the_market_is_wild_unless_their_width_is_fixed():
+    width = ran(40)[1].bin_width_log
+    fixed = msgspec.structs.replace(SPEC, frame=msgspec.structs.replace(FRAME, bin_log=width))
+    assert np.array_equal(ran(40, fixed)[1].channels, ran(40)[1].channels)
+    assert ran(41, fixed)[1].bin_width_log == width != ran(41)[1].bin_width_log
+    for bad in (0.0, -0.01, 0.1, NAN):
+        with pytest.raises((ValueError, ConfigError), match="bin_log lies between"):
+            msgspec.structs.replace(FRAME, bin_log=bad)
 
 
 @pytest.mark.parametrize(

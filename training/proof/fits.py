@@ -101,15 +101,10 @@ class Grounds:
         return np.broadcast_to(rates, (2, len(rates)))
 
 
-def grounds(
-    config: RunConfig, zones: Zones, out: Path, progress: Progress = silent, *, choosing: bool = False
-) -> Grounds:
-    """Simulate, record, fold and, where zones matter, ask the oracle, as far as that was not done before.
-
-    `choosing` judges on the seeds that choices are made on, in place of the tested ones.
-    """
+def grounds(config: RunConfig, zones: Zones, out: Path, progress: Progress = silent) -> Grounds:
+    """Simulate, record, fold and, where zones matter, ask the oracle, as far as that was not done before."""
     worlds = worlds_of(config)
-    judged = [Source(config, zones, seed, out) for seed in (worlds.chosen_on if choosing else worlds.tested_on)]
+    judged = [Source(config, zones, seed, out) for seed in worlds.tested_on]
     return Grounds(
         config,
         zones,

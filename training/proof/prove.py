@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from squeeze.arrays import SIDES
@@ -32,9 +33,16 @@ def prove(
     kinds: Sequence[Zones] = KINDS,
     model: Path | None = None,
     ablate: bool = False,
+    choosing: bool = False,
     progress: Progress = silent,
 ) -> tuple[Report, list[Path]]:
-    """Everything of one config, in worlds of both kinds; what was written. With `model` the network is exported too."""
+    """Everything of one config, in worlds of both kinds; what was written. With `model` the network is exported too.
+
+    `choosing` judges on the seeds of `chosen_on` in place of the tested ones, which nobody sees then.
+    """
+    if choosing:
+        worlds = msgspec.structs.replace(worlds_of(config), tested_on=worlds_of(config).chosen_on, chosen_on=())
+        config = msgspec.structs.replace(config, worlds=worlds)
     judged, count = [], 0
     for zones in kinds:
         found = grounds(config, zones, out, progress)
@@ -43,7 +51,7 @@ def prove(
         count = parameters(networks[0].network)
         if model is not None and zones == "matter":
             write_model(found, chosen(found, networks, out, progress), judged[-1], model)
-    made = Report(command, commit(), count, worlds_of(config).oracle_paths, tuple(judged))
+    made = Report(command, commit(), count, worlds_of(config).oracle_paths, choosing, tuple(judged))
     return made, write(made, report)
 
 

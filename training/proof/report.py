@@ -70,6 +70,8 @@ class Report(msgspec.Struct, frozen=True):
     commit: str
     parameters: int
     oracle_paths: int
+    choosing: bool
+    """Judged on seeds that choices are made on: no proof, but the place to try a variant."""
     grounds: tuple[Ground, ...]
 
 
@@ -187,7 +189,7 @@ def page(report: Report) -> str:
         "# What is learned where the truth is known", "",
         f"- **command**: {report.command}", f"- **commit**: {report.commit}",
         f"- **network**: {report.parameters:,} parameters; **oracle**: {report.oracle_paths} paths from each hour", "",
-        NOTES, "",
+        NOTES + (CHOOSING if report.choosing else UNTOUCHED), "",
     ]  # fmt: skip
     for ground in report.grounds:
         seeds = f"trained on seeds {_listed(ground.trained_on)}, judged on seeds {_listed(ground.tested_on)}"
@@ -201,12 +203,14 @@ def page(report: Report) -> str:
 NOTES = (
     "One venue of the simulator that publishes every liquidation, with stops and walls; each seed is a market of its"
     " own. Networks, heads and rivals are fitted to the training seeds' rows and asked about the oracle's hours of"
-    " seeds they never saw; nothing was chosen on those. The oracle plays the market on from its true positions: nobody"
+    " seeds they never saw. The oracle plays the market on from its true positions: nobody"
     " who sees less can rank better, but its probabilities are shares of so many paths, which costs it a little, and"
     " its slope more: a share of 0 is no certainty. Both sides are one ranking. ± is the standard deviation over seeds"
     " of the network; in brackets 95 %, from runs of three days of a seed drawn anew, paired. The gain is the network's"
     " AP less this model's; over a network that lacks something, that of the same seeds."
 )
+UNTOUCHED = " Nothing was chosen on the judged seeds."
+CHOOSING = " **No proof**: variants are chosen on the judged seeds."
 
 
 def _table(horizon: Horizon) -> list[str]:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from squeeze.cli import Arguments, Verb, progress_bars, show
+from squeeze.errors import ConfigError
 
 
 def _prove_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +20,9 @@ def _prove_arguments(parser: argparse.ArgumentParser) -> None:
         help="kinds of worlds (default: both)",
     )  # fmt: skip
     parser.add_argument("--ablate", action="store_true", help="also leave out one kind of heatmap at a time")
+    parser.add_argument(
+        "--choosing", action="store_true", help="judge on the seeds of `chosen_on`, so that a variant can be tried"
+    )
 
 
 def _prove(args: Arguments) -> None:
@@ -28,11 +32,15 @@ def _prove(args: Arguments) -> None:
     config = load_config(args.config, tuple(args.set))
     out = args.report or args.out / f"{config.task}.md"
     changed = "".join(f" --set {override}" for override in args.set)
-    command = f"squeeze prove {args.config}{changed}{' --ablate' if args.ablate else ''}"
+    flags = "".join(f" --{flag}" for flag in ("ablate", "choosing") if getattr(args, flag))
+    if args.choosing and args.model:
+        raise ConfigError("--choosing: tries a variant; a model comes from a run without it")
+    command = f"squeeze prove {args.config}{changed}{flags}"
     with progress_bars() as progress:
         report, paths = prove(
-            config, args.out, out, command, kinds=args.zones, model=args.model, ablate=args.ablate, progress=progress
-        )
+            config, args.out, out, command,
+            kinds=args.zones, model=args.model, ablate=args.ablate, choosing=args.choosing, progress=progress,
+        )  # fmt: skip
     rows = [
         {"zones": ground.zones, "model": score.model, **score.figures, "gain": score.gain.observed}
         for ground in report.grounds
