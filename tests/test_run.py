@@ -22,9 +22,11 @@ from squeeze.emitter.live import Live
 from squeeze.emitter.run import again, feeds_of, follow
 from squeeze.emitter.verbs import EMITTER_VERBS
 from squeeze.errors import ConfigError
-from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS, Price
+from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS, Price, Trade
 from squeeze.market.feeds.values import Limits
 from squeeze.market.lake import Lake
+from squeeze.market.raw_log import RawLog
+from squeeze.market.replay import raw_events
 from squeeze.signals.message import ProbabilityMessage, decode
 from squeeze.signals.strategy import StrategySpec
 from squeeze.signals.transition import Envelope
@@ -259,7 +261,7 @@ def test_live_events_become_messages_while_one_sink_hangs_and_the_end_is_clean(t
             there = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
             hosts = {"stream.bybit.com": there, "api.bybit.com": "127.0.0.1:9"}
             feeds = feeds_of(live, hosts=hosts, limits=Limits(first_retry_seconds=0.05, open_every_seconds=0.001))
-            running = asyncio.create_task(follow(live, feeds, until))
+            running = asyncio.create_task(follow(live, feeds, until, RawLog(tmp_path / "raw")))
             await asyncio.to_thread(eventually, lambda: len(quick.letters) > 30 and len(stream.heard) > 30, 60.0)
             until.set()
             await running
@@ -269,6 +271,8 @@ def test_live_events_become_messages_while_one_sink_hangs_and_the_end_is_clean(t
     live = Live([stream], emitter)
     asyncio.run(go(live))
     assert slow.letters == []
+    kept = list(raw_events(RawLog(tmp_path / "raw"), ["bybit"], "BTCUSDT"))
+    assert [e for e in kept if isinstance(e, Trade)] == [e for e in stream.heard if isinstance(e, Trade)]
     assert emitter.close(0.5) == ("sink slow: not done; it goes on from the outbox next time",)
     let_go.set()
     numbers = [letter.stream_seq for letter in quick.letters if letter.type != "heartbeat"]

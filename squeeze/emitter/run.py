@@ -10,8 +10,10 @@ from squeeze.emitter.live import Live
 from squeeze.errors import ConfigError
 from squeeze.market.events import SECOND_NS, AnyEvent
 from squeeze.market.feeds.live import Feed
+from squeeze.market.feeds.recorder import recorded
 from squeeze.market.feeds.values import Limits
 from squeeze.market.instruments import Instruments
+from squeeze.market.raw_log import RawLog
 from squeeze.market.venues import VENUES, Venue, venue
 
 LEAST_WAIT_SECONDS = 0.001
@@ -54,8 +56,11 @@ def _hosts(adapter: Venue, symbols: Sequence[str]) -> set[str]:
     return {urlsplit(url).hostname or "" for url in urls}
 
 
-async def follow(live: Live, feeds: Sequence[Feed], until: asyncio.Event) -> None:
-    """Drive streams with what the venues say and the time of day, until `until` is set; states are kept at the end."""
+async def follow(live: Live, feeds: Sequence[Feed], until: asyncio.Event, raw_log: RawLog | None = None) -> None:
+    """Drive streams with what the venues say and the time of day, until `until` is set; states are kept at the end.
+
+    Into `raw_log` goes each frame, so that the same can be replayed. `LakeError` where its disk takes nothing for long.
+    """
 
     def take(events: list[AnyEvent]) -> None:
         for event in events:
@@ -65,7 +70,10 @@ async def follow(live: Live, feeds: Sequence[Feed], until: asyncio.Event) -> Non
     try:
         async with asyncio.TaskGroup() as group:
             for feed in feeds:
-                group.create_task(feed.run(until=until, on_events=take))
+                told = (
+                    feed.run(until=until, on_events=take) if raw_log is None else recorded(feed, raw_log, until, take)
+                )
+                group.create_task(told)
             group.create_task(_clock(live, until))
     except ExceptionGroup as several:
         raise several.exceptions[0] from None

@@ -58,7 +58,7 @@ def _run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="how long; until Ctrl-C if absent")
     parser.add_argument("--replay", metavar="TIME", help="not live: what --raw or --lake holds from this UTC time on")
     parser.add_argument("--until", metavar="TIME", help="with --replay: the UTC time at which it ends")
-    parser.add_argument("--raw", metavar="FOLDER", help="with --replay: raw frames from this log")
+    parser.add_argument("--raw", metavar="FOLDER", help="live: a log that keeps each frame; with --replay: one to read")
     host_argument(parser)
     speed_argument(parser)
     instruments_argument(parser)
@@ -75,8 +75,8 @@ def _run(args: Arguments) -> None:
 
     if args.seconds is not None and not args.seconds > 0:
         raise ConfigError(f"--seconds: above zero, got {args.seconds}")
-    if args.replay is None and (args.until or args.raw or args.speed):
-        raise ConfigError("--until, --raw and --speed go with --replay")
+    if args.replay is None and (args.until or args.speed):
+        raise ConfigError("--until and --speed go with --replay")
     sinks = SinksConfig() if args.sinks is None else load_sinks(args.sinks)
     strategy = None if args.strategy is None else read_strategy(args.strategy)
     rules = None if args.rules is None else read_rules(args.rules)
@@ -107,6 +107,7 @@ def _scorecards(args: Arguments, streams: "Sequence[Stream]") -> "dict[str, Scor
 
 async def _live(args: Arguments, live: "Live") -> None:
     from squeeze.emitter.run import feeds_of, follow
+    from squeeze.market.raw_log import RawLog
 
     until, loop = asyncio.Event(), asyncio.get_running_loop()
     feeds = feeds_of(live, args.venues, hosts_of(args.host), instruments_of(args))
@@ -117,7 +118,7 @@ async def _live(args: Arguments, live: "Live") -> None:
             loop.add_signal_handler(number, until.set)
     if args.seconds is not None:
         loop.call_later(args.seconds, until.set)
-    await follow(live, feeds, until)
+    await follow(live, feeds, until, None if args.raw is None else RawLog(args.raw))
 
 
 def _replay(args: Arguments, live: "Live") -> None:

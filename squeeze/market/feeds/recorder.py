@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from squeeze.errors import ConfigError, LakeError
-from squeeze.market.feeds.live import REST, Feed
+from squeeze.market.feeds.live import REST, Feed, OnEvents
 from squeeze.market.feeds.values import Limits, Summary
 from squeeze.market.raw_log import RawLog
 from squeeze.market.raw_writer import RawWriter
@@ -40,9 +40,25 @@ async def record(
     feed = Feed(venue, symbols, hosts, limits)
     until = until or asyncio.Event()
     timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, until.set)
-    with raw_log.writer(venue.name) as writer:
+    try:
+        await recorded(feed, raw_log, until, on_second=on_second)
+    finally:
+        if timer is not None:
+            timer.cancel()
+    return feed.summary()
+
+
+async def recorded(
+    feed: Feed,
+    raw_log: RawLog,
+    until: asyncio.Event,
+    on_events: OnEvents | None = None,
+    on_second: Callable[[Summary], None] | None = None,
+) -> None:
+    """Run a feed until `until` is set, each frame kept before its events are handed on; ends and errors as `record`."""
+    with raw_log.writer(feed.venue.name) as writer:
         store = _Store(writer)
-        running = asyncio.create_task(feed.run(store.append, until))
+        running = asyncio.create_task(feed.run(store.append, until, on_events))
         try:
             while not running.done():
                 await asyncio.wait({running}, timeout=1.0)
@@ -51,11 +67,8 @@ async def record(
                     on_second(feed.summary())
             running.result()
         finally:
-            if timer is not None:
-                timer.cancel()
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
-    return feed.summary()
 
 
 class _Store:
