@@ -85,6 +85,13 @@ class Admission:
 
     def misshapen(self, frame: Frame) -> str | None:
         """What about a frame's arrays the model cannot take, if anything."""
+        channels, scalars = frame.channels, frame.scalars
+        if type(channels) is type(scalars) is np.ndarray and (
+            channels.dtype is scalars.dtype is _FLOAT32
+            and channels.shape == self._channels
+            and scalars.shape == self._scalars
+        ):
+            return None  # nearly always; what is wrong with another takes longer to say
         return _unlike("channels", frame.channels, self._channels) or _unlike("scalars", frame.scalars, self._scalars)
 
     def reasons(self, frame: Frame, lacking: bool) -> tuple[str, ...]:

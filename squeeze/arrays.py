@@ -6,8 +6,22 @@ squeeze* (price falls, longs are liquidated), side 1 the *short squeeze*. Each s
 therefore swaps the two sides and changes nothing else.
 """
 
+import sys
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+
+if TYPE_CHECKING or "jaxtyping" in sys.modules:
+    from jaxtyping import Float, Float32, Int64
+else:  # nobody checks: the words alone, for importing jaxtyping takes 50 ms of a process's start
+
+    class Float:
+        """An array of any shape."""
+
+        def __class_getitem__(cls, _: Any) -> type[np.ndarray]:
+            return np.ndarray
+
+    Float32 = Int64 = Float
 
 SIDES = ("long", "short")
 """Names of the `side` axis: whose positions are liquidated."""

@@ -57,14 +57,15 @@ class BatchPredictor:
             self._check(symbol, frame)
         answers: dict[str, Prediction | Abstain] = {}
         seen: list[tuple[int, Frame, tuple[str, ...]]] = []
+        places, courses, admission = self._at, self._courses, self._admission
         for symbol, frame in frames.items():
-            at = self._at[symbol]
-            lacking = self._courses[at].follow(frame.close_ns)
-            if (misshapen := self._admission.misshapen(frame)) is not None:
-                self._courses[at].lost()
+            at = places[symbol]
+            lacking = courses[at].follow(frame.close_ns)
+            if (misshapen := admission.misshapen(frame)) is not None:
+                courses[at].lost()
                 answers[symbol] = Abstain(symbol, frame.close_ns, (misshapen,))
                 continue
-            reasons = self._admission.reasons(frame, lacking)
+            reasons = admission.reasons(frame, lacking)
             answers[symbol] = Abstain(symbol, frame.close_ns, reasons) if reasons else _WAITING
             if not (reasons and frame.unhealthy & BLIND):
                 seen.append((at, frame, reasons))

@@ -16,10 +16,10 @@ from squeeze.errors import ModelFileError
 
 OPERATORS = frozenset(
     {
-        "Abs", "Add", "And", "Clip", "Concat", "Conv", "CumSum", "Div", "Exp", "Gather", "Gemm", "Greater", "IsInf",
-        "IsNaN", "LayerNormalization", "LeakyRelu", "LessOrEqual", "Log", "MatMul", "MaxPool", "Mul", "Neg", "Not",
-        "ReduceSum", "Reshape", "Sigmoid", "Slice", "Softplus", "Split", "Sub", "Tanh", "Transpose", "Unsqueeze",
-        "Where",
+        "Abs", "Add", "And", "Clip", "Concat", "Conv", "CumSum", "Div", "Elu", "Exp", "Gather", "Gemm", "Greater",
+        "IsInf", "IsNaN", "LayerNormalization", "LeakyRelu", "LessOrEqual", "Log", "MatMul", "MaxPool", "Mul", "Neg",
+        "Not", "ReduceSum", "Reshape", "Sigmoid", "Slice", "Softplus", "Split", "Sub", "Tanh", "ThresholdedRelu",
+        "Transpose", "Unsqueeze", "Where",
     }
 )  # fmt: skip
 """What our exports are made of, those of release 0.1 included. None holds a graph of its own, so none loops."""

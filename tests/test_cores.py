@@ -169,8 +169,9 @@ def test_the_exported_graph_is_the_network_over_random_states(name, extra):
     for _ in range(PARITY_STATES):
         values = rng.normal(0, 3, (2, channels, 16))
         values[:, : len(MAP.leverages)] = 10 ** rng.uniform(-10, 0, (2, len(MAP.leverages), 16))
-        values[:, len(MAP.leverages) :][rng.random((2, extra, 16)) < 0.1] = np.nan
-        scalars = np.where(rng.random((2, 5)) < 0.1, np.nan, rng.normal(0, 3, (2, 5)))
+        unknown = np.array([np.nan, np.inf, -np.inf])[rng.integers(0, 3, (2, 5))]
+        values[:, len(MAP.leverages) :][rng.random((2, extra, 16)) < 0.1] = rng.choice(unknown[0])
+        scalars = np.where(rng.random((2, 5)) < 0.1, unknown, rng.normal(0, 3, (2, 5)))
         inputs = {"channels": values.astype(np.float32), "scalars": scalars.astype(np.float32)}
         inputs["state"] = network.core.random_state(rng, 2)
         found = session.run(OUTPUTS, inputs)

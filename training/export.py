@@ -78,7 +78,10 @@ def traced(
             input_names=list(inputs),
             output_names=list(outputs),
             dynamic_shapes=dynamic_shapes,
-            custom_translation_table={torch.ops.aten.softplus.default: _softplus},
+            custom_translation_table={
+                torch.ops.aten.softplus.default: _softplus,
+                torch.ops.aten.threshold.default: _threshold,
+            },
             dynamo=True,
             verbose=False,
         )
@@ -92,6 +95,15 @@ def _softplus(logits: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     from onnxscript import opset20
 
     return opset20.Softplus(logits)
+
+
+def _threshold(values: Any, threshold: float, value: float) -> Any:
+    """What is not above a threshold, and NaN, becomes 0: torch's own, but for NaN, which that lets pass."""
+    from onnxscript import opset20
+
+    if value != 0:
+        raise SqueezeError(f"only a threshold under which all is 0 can be exported, got {value}")
+    return opset20.ThresholdedRelu(values, alpha=float(threshold))
 
 
 def _strip(proto: onnx.ModelProto) -> None:

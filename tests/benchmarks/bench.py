@@ -4,8 +4,8 @@ The twin (`tests/naive.py`) is written to be obvious, not fast: it walks 20,000 
 touched, so the ratio says what all of that earns and not what numba alone does. Every figure is taken after warm-up
 calls, on one thread; a p99 is over single calls. With `--model FILE` the model's step and the whole chain are measured
 too. `feeds` measures how frames become events, books and steps;
-`maps` the map's kernel and whole frames; `inference` the model's step beside what else could be done; `pretraining`
-frames a second of training.
+`maps` the map's kernel and whole frames; `inference` the model's step beside what else could be done; `chain` a bar's
+close to the message; `pretraining` frames a second of training.
 """
 
 import argparse
@@ -248,12 +248,16 @@ def main() -> None:
     results["feeds"] = feeds.bench_feeds()
     print(feeds.table(results["feeds"]))
     from tests.benchmarks import (  # last, for torch's threads would stand beside the figures above
+        chain,
         inference,
         pretraining,
     )
 
     results["inference"] = inference.bench_inference(args.calls)
     print(inference.table(results["inference"]))
+
+    results["chain"] = chain.bench_chain()
+    print(chain.table(results["chain"]))
 
     results["pretraining"] = pretraining.bench_pretraining()
     print(pretraining.table(results["pretraining"]))
