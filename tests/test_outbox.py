@@ -197,6 +197,28 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path, monkeypatch):
         assert emitter.state("SIMUSDT") == bytes(60_000)
 
 
+def test_a_disk_that_takes_nothing_for_too_long_stops_who_emits_before_the_memory_is_full(outbox, monkeypatch):
+    monkeypatch.setattr("squeeze.emitter.writer.MOST_WAITING", 4)
+    monkeypatch.setattr("squeeze.emitter.writer.AGAIN_SECONDS", 0.01)
+    takes = threading.Event()
+    original = outbox.store
+
+    def store(letters, states):
+        if not takes.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        original(letters, states)
+
+    outbox.store = store
+    writer = Writer(outbox, lambda: None, lambda beat: None)
+    writer.put(sealed(*abstains(4)), {})
+    eventually(lambda: writer.problem)
+    with pytest.raises(OutboxError, match="4 messages wait for the disk: database or disk is full"):
+        writer.put(sealed(abstain(4)), {})
+    takes.set()
+    assert writer.close(10.0)
+    assert outbox.newest_seq("SIMUSDT") == 3
+
+
 def test_a_message_that_cannot_be_kept_at_all_stops_who_emits(tmp_path):
     with Emitter(tmp_path / "o.sqlite", []) as emitter:
         emitter.emit([abstain(0)], {})
