@@ -26,6 +26,7 @@ from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS, Price
 from squeeze.market.feeds.values import Limits
 from squeeze.market.lake import Lake
 from squeeze.signals.message import ProbabilityMessage, decode
+from squeeze.signals.rules import RulesState
 from squeeze.signals.strategy import StrategySpec
 from squeeze.signals.transition import Envelope
 from squeeze.simulator import Publication, market_events, simulate
@@ -212,6 +213,7 @@ class Played(Stream):
         self.predictor = argparse.Namespace(digest="m")
         self.strategy = argparse.Namespace(digest=lambda: "s")
         self.machine = argparse.Namespace(snapshot=dict, restore=lambda _: None)
+        self.rules = argparse.Namespace(told=lambda: RulesState(0, {}, {}, {}), restore=lambda _: None)
         self.next_close_ns = self.now_ns = self.word = self.mark = None
         names = {"producer": "p", "model_version": "m", "map_version": "a", "config_hash": "c", "stream": symbol}
         self.envelope = Envelope(**names, symbol=symbol)
@@ -297,6 +299,22 @@ def test_an_event_waits_for_the_ticks_before_it_and_a_lost_hour_is_jumped(tmp_pa
         assert ticks[2:] == [13 * SECOND_NS, 3613 * SECOND_NS]
         live.on_event(msgspec.structs.replace(at(known_at_ns=0), symbol="OTHER"))
         assert len(stream.heard) == 2
+
+
+def test_a_clock_that_is_set_back_is_told_to_the_streams(tmp_path):
+    stream, ticks = Played(), []
+    stream.on_clock = lambda now_ns, others: ticks.append(now_ns) or []
+    stream.next_close_ns = 1
+    with Emitter(tmp_path / "o.sqlite", []) as emitter:
+        live = Live([stream], emitter)
+        live.tick_ns = SECOND_NS
+        live.on_time(7200 * SECOND_NS)
+        live.on_time(7201 * SECOND_NS)
+        live.on_time(7190 * SECOND_NS)  # a few seconds are waited for
+        assert ticks == [7201 * SECOND_NS]
+        live.on_time(3600 * SECOND_NS)
+        live.on_time(3601 * SECOND_NS)
+        assert ticks[1:] == [3600 * SECOND_NS, 3601 * SECOND_NS]
 
 
 def test_a_host_that_no_venue_has_is_refused(tmp_path):
