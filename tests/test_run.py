@@ -17,6 +17,7 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 import squeeze
+from squeeze.cli import main
 from squeeze.emitter.emitter import Emitter
 from squeeze.emitter.live import Live
 from squeeze.emitter.run import again, feeds_of, follow
@@ -25,13 +26,14 @@ from squeeze.errors import ConfigError
 from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS, Price
 from squeeze.market.feeds.values import Limits
 from squeeze.market.lake import Lake
-from squeeze.signals.message import ProbabilityMessage, decode
+from squeeze.signals.message import ProbabilityMessage, decode, encode
 from squeeze.signals.rules import RulesState
 from squeeze.signals.strategy import StrategySpec
 from squeeze.signals.transition import Envelope
 from squeeze.simulator import Publication, market_events, simulate
 from squeeze.simulator.publish import published
 from squeeze.stream import Stream, replay
+from squeeze.tools.journal.chain import Journal
 from training.config import load_config
 from training.proof.worlds import simulator_of, worlds_of
 
@@ -178,6 +180,31 @@ def test_the_verb_replays_a_lake_into_lines_and_again_adds_nothing(tmp_path, lak
     assert numbers == list(range(len(numbers)))
     assert len(numbers) >= 11
     assert json.loads(capsys.readouterr().out.splitlines()[0])[0]["left"] == "nothing"
+
+
+def test_a_journal_takes_what_a_replay_said_once_an_hour_and_grades_it(tmp_path, said, lake, capsys):
+    lines, kept = tmp_path / "said.jsonl", tmp_path / "journal"
+    lines.write_bytes(b"".join(encode(message) for message in said))
+    common = ["--journal", str(kept), "--lake", str(lake), "--json"]
+    config = ROOT / "configs" / "simulator-proof.yaml"
+    assert main(["journal", "add", str(lines), "--config", str(config), "--every", "60", *common]) == 0
+    added = Journal(kept).entries()
+    numbers = {m.ts_data_us * 1000: m for m in said if isinstance(m, ProbabilityMessage)}
+    assert len(added) == 2
+    assert added[1].at_ns - added[0].at_ns >= HOUR_NS
+    for entry in added:
+        message, told = numbers[entry.at_ns], entry.body["predictions"]
+        horizons = message.probabilities["long"]
+        assert [one["probability"] for one in told] == [
+            message.probabilities[side][name] for side in ("long", "short") for name in horizons
+        ]
+        assert entry.body["mark"] == message.mark
+    capsys.readouterr()
+    assert main(["journal", "grade", "--no-figures", *common]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert len(rows) == sum(len(entry.body["predictions"]) for entry in added)
+    assert {row["outcome"] for row in rows} <= {"true", "false"}
+    assert Journal(kept).verify() == []
 
 
 @pytest.mark.parametrize(
