@@ -115,7 +115,8 @@ def test_a_run_killed_during_a_trade_says_protect_first_and_once_and_ends_the_si
     protects = [m.reason_codes for m in of_it if type(m).__name__ == "ProtectMessage"]
     assert sum("restart" in codes for codes in protects) == 1
     # What the restart lost may make an input stale only later; that is another reason, and said once too.
-    assert all(codes[0].startswith("stale_") for codes in protects[1:]) and len(protects) <= 2, protects
+    assert len(protects) <= 2
+    assert all(codes[0].startswith("stale_") for codes in protects[1:])
     assert type(of_it[-1]).__name__ == "ExitMessage"
     assert sum(type(m).__name__ in ("ExitMessage", "CancelMessage") for m in of_it) == 1
     assert [message.seq for message in of_it] == list(range(of_it[0].seq, of_it[0].seq + len(of_it)))
