@@ -24,7 +24,7 @@ from squeeze.sealed import Header, seal, unseal
 from squeeze.signals.checklist import answers
 from squeeze.signals.kept_scene import Packed, pack, unpack
 from squeeze.signals.look import Lookout, LookoutState
-from squeeze.signals.machine import SignalMachine
+from squeeze.signals.machine import SignalMachine, rises
 from squeeze.signals.message import (
     AbstainMessage,
     AlertMessage,
@@ -44,6 +44,7 @@ from squeeze.spec import Spec
 from squeeze.state import Frame, MarketState, flag_names
 
 ALERT_MINUTES = 15
+NO_PROBABILITY = "the model's output is no probability that rises with the horizon"
 CLOCK = "clock"
 """The reason where the clock went back, or jumped ahead."""
 
@@ -159,16 +160,20 @@ class Stream:
 
     def _believes(self, now_ns: int) -> bool:
         """Whether the clock goes on from where it was, or from where it jumped to at the last look."""
-        if now_ns < self.lookout.tape.now_ns:
+        if now_ns < self._least_ns():
             return False
         last, doubted, jump = self.now_ns, self._doubted_ns, self._jump_ns
         is_near = last is None or now_ns - last <= jump
         return is_near or (doubted is not None and 0 <= now_ns - doubted <= jump)
 
+    def _least_ns(self) -> int:
+        """No clock may stand before this: what was heard, and what the machine saw, also in a process before this."""
+        return max(self.lookout.tape.now_ns, self.machine.now_ns)
+
     def _doubt(self, now_ns: int, others: Standing) -> list[Message]:
         """Stay where the clock was last right, and say so once."""
         is_first, self._doubted_ns = self._doubted_ns is None, now_ns
-        last = self.now_ns if self.now_ns is not None else self.lookout.tape.now_ns
+        last = self.now_ns if self.now_ns is not None else self._least_ns()
         messages: list[Message] = []
         if is_first:
             messages.append(AbstainMessage(**self._common(last), reasons=(CLOCK,)))
@@ -227,6 +232,8 @@ class Stream:
         answer = self.predictor.step(frame)
         if refused:
             answer = Abstain(step.symbol, close_ns, (*refused, *flag_names(frame.unhealthy)))
+        if isinstance(answer, Prediction) and not rises(answer.probabilities.tolist()):
+            answer = Abstain(step.symbol, close_ns, (NO_PROBABILITY,))
         self._watch(frame, answer if isinstance(answer, Prediction) else None)
         self._hear(close_ns, answer)
         self.lookout.on_frame(frame, self.market.map.open_interest_base)

@@ -94,6 +94,7 @@ class Market:
             "word": Word(ts_ns=self.now_ns // MINUTE_NS * MINUTE_NS, probabilities=self.pair(own, (0.01, 0.02))),
             "mark": mark,
             "mark_ns": self.now_ns,
+            "mark_made_ns": self.now_ns,
             "mark_low": min(seen),
             "mark_high": max(seen),
             "bid": mark * math.exp(-5e-5),

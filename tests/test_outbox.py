@@ -1,5 +1,7 @@
 """What is kept before anything is sent: the file, its writer, and the couriers that bring it to the sinks."""
 
+import argparse
+import json
 import os
 import random
 import sqlite3
@@ -16,10 +18,12 @@ from squeeze.emitter.delivery import IDLE, Courier, Delivery
 from squeeze.emitter.emitter import Emitter
 from squeeze.emitter.letter import now_us, seal
 from squeeze.emitter.outbox import DAY_US, Mailbox, Outbox
+from squeeze.emitter.resend import resend
 from squeeze.emitter.sinks.config import sinks_of
 from squeeze.emitter.sinks.sink import Refused, SinkDown
+from squeeze.emitter.verbs import EMITTER_VERBS
 from squeeze.emitter.writer import Writer
-from squeeze.errors import OutboxError
+from squeeze.errors import ConfigError, OutboxError
 from squeeze.signals.message import decode
 
 
@@ -197,6 +201,28 @@ def test_a_full_disk_loses_nothing_and_says_so(tmp_path, monkeypatch):
         assert emitter.state("SIMUSDT") == bytes(60_000)
 
 
+def test_a_disk_that_takes_nothing_for_too_long_stops_who_emits_before_the_memory_is_full(outbox, monkeypatch):
+    monkeypatch.setattr("squeeze.emitter.writer.MOST_WAITING", 4)
+    monkeypatch.setattr("squeeze.emitter.writer.AGAIN_SECONDS", 0.01)
+    takes = threading.Event()
+    original = outbox.store
+
+    def store(letters, states):
+        if not takes.is_set():
+            raise sqlite3.OperationalError("database or disk is full")
+        original(letters, states)
+
+    outbox.store = store
+    writer = Writer(outbox, lambda: None, lambda beat: None)
+    writer.put(sealed(*abstains(4)), {})
+    eventually(lambda: writer.problem)
+    with pytest.raises(OutboxError, match="4 messages wait for the disk: database or disk is full"):
+        writer.put(sealed(abstain(4)), {})
+    takes.set()
+    assert writer.close(10.0)
+    assert outbox.newest_seq("SIMUSDT") == 3
+
+
 def test_a_message_that_cannot_be_kept_at_all_stops_who_emits(tmp_path):
     with Emitter(tmp_path / "o.sqlite", []) as emitter:
         emitter.emit([abstain(0)], {})
@@ -309,6 +335,52 @@ def test_a_message_that_is_refused_for_good_goes_to_the_dead_letters_and_the_oth
     (dead,) = outbox._db.execute("SELECT sink, event_id, reason, body FROM dead_letters").fetchall()
     assert dead[:3] == ("a", abstain(4).event_id, "HTTP 422 no such field")
     assert decode(dead[3]).stream_seq == 4
+
+
+def test_dead_letters_are_sent_again_with_their_ids_but_no_entry_after_its_time(outbox):
+    picky = [4, 6]
+
+    def trouble(letters):
+        if any(x.stream_seq in picky for x in letters):
+            raise Refused("HTTP 422")
+
+    outbox.store(sealed(*abstains(5), entry(5, valid_seconds=-0.001), *abstains(3, 6)), {})
+    sink = Kept(trouble)
+    tried = courier(outbox, sink, refusals=1)
+    while tried.round() != IDLE:
+        pass
+    assert sorted(sink.numbers) == [0, 1, 2, 3, 7, 8]
+    picky.remove(4)
+    spec = InMemory(name="a", sink=sink)
+    with pytest.raises(ConfigError, match="'a', which the sinks file does not name"):
+        resend(outbox, [InMemory(name="b", sink=sink)])
+    (row,) = resend(outbox, [spec])
+    assert (row.sent, row.expired, row.left, row.problem) == (1, 1, 2, "HTTP 422")
+    assert (sink.numbers[-1], sink.letters[-1].event_id) == (4, abstain(4).event_id)
+    picky.clear()
+    (row,) = resend(outbox, [spec])
+    assert (row.sent, row.expired, row.left, row.problem) == (1, 1, 1, "")
+    assert [x.stream_seq for x in sink.letters].count(4) == 1
+    assert len(outbox.dead()["a"]) == 1
+
+
+def test_a_sink_that_is_down_keeps_its_dead_letters(outbox):
+    outbox.store(sealed(*abstains(3)), {})
+    down = []
+
+    def trouble(letters):
+        if down:
+            raise SinkDown("not now")
+        raise Refused("no")
+
+    sink = Kept(trouble)
+    tried = courier(outbox, sink, refusals=1)
+    while tried.round() != IDLE:
+        pass
+    down.append(True)
+    (row,) = resend(outbox, [InMemory(name="a", sink=sink)])
+    assert (row.sent, row.left, row.problem) == (0, 3, "not now")
+    assert sink.is_closed
 
 
 def test_an_entry_after_its_time_is_never_sent_but_its_exit_is(outbox):
@@ -431,3 +503,29 @@ def test_delivery_of_nothing_to_nobody(outbox):
     assert delivery.waiting(outbox.head) == 0
     assert delivery.close(outbox.head, 1.0) == []
     assert sinks_of(None, "empty").sinks == ()
+
+
+def test_the_command_sends_dead_letters_again_and_says_what_it_needs(tmp_path, capsys):
+    def outbox_verb(*words):
+        parser = argparse.ArgumentParser()
+        EMITTER_VERBS["outbox"].arguments(parser)
+        args = parser.parse_args([str(word) for word in words])
+        args.json = True
+        EMITTER_VERBS["outbox"].run(args)
+
+    path = tmp_path / "o.sqlite"
+    with Outbox(path) as outbox:
+        outbox.register(["lines"])
+        letters = sealed(*abstains(2))
+        outbox.store(letters, {})
+        Mailbox(path, "lines").advance(2, [(letter, "HTTP 422") for letter in letters], now_us())
+    (tmp_path / "sinks.yaml").write_text(f"sinks: [{{kind: jsonl, name: lines, folder: {tmp_path}/lines}}]\n")
+    outbox_verb(path, "--resend", "--sinks", tmp_path / "sinks.yaml")
+    rows = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert rows[0] | {"sink": "lines", "sent": 2, "left": 0, "problem": ""} == rows[0]
+    (file,) = (tmp_path / "lines").iterdir()
+    assert [decode(line).stream_seq for line in file.read_bytes().splitlines()] == [0, 1]
+    outbox_verb(path, "--dead")
+    assert json.loads(capsys.readouterr().out.splitlines()[0]) == []
+    with pytest.raises(ConfigError, match="go together"):
+        outbox_verb(path, "--resend")

@@ -148,6 +148,20 @@ def test_a_rule_is_silent_while_what_it_needs_is_stale(stale, left):
     assert {one.rule for one in rules_of(*ALL).look(loud(stale=stale))} == left
 
 
+def test_what_was_told_is_not_told_again_after_a_restart_from_an_older_snapshot():
+    rules = rules_of(*ALL)
+    rules.look(view(0))
+    older = rules.snapshot()
+    assert rules.look(loud(1))
+    after = rules_of(*ALL)
+    after.restore(older)
+    masses = dict(after.snapshot().masses)
+    after.restore(rules.told())
+    assert after.look(loud(2)) == []
+    assert rules.told().masses == {}
+    assert masses.items() <= after.snapshot().masses.items() or masses
+
+
 def test_what_was_not_recorded_tells_nothing_and_moves_no_rule():
     assert rules_of(*ALL).look(View(now_ns=T0, word=None)) == []
     rules = rules_of(*ALL, FUNDING | {"cooldown_minutes": 0})

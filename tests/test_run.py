@@ -17,6 +17,7 @@ from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
 
 import squeeze
+from squeeze.cli import main
 from squeeze.emitter.emitter import Emitter
 from squeeze.emitter.live import Live
 from squeeze.emitter.run import again, feeds_of, follow
@@ -27,12 +28,14 @@ from squeeze.market.feeds.values import Limits
 from squeeze.market.lake import Lake
 from squeeze.market.raw_log import RawLog
 from squeeze.market.replay import raw_events
-from squeeze.signals.message import ProbabilityMessage, decode
+from squeeze.signals.message import ProbabilityMessage, decode, encode
+from squeeze.signals.rules import RulesState
 from squeeze.signals.strategy import StrategySpec
 from squeeze.signals.transition import Envelope
 from squeeze.simulator import Publication, market_events, simulate
 from squeeze.simulator.publish import published
 from squeeze.stream import Stream, replay
+from squeeze.tools.journal.chain import Journal
 from training.config import load_config
 from training.proof.worlds import simulator_of, worlds_of
 
@@ -181,6 +184,31 @@ def test_the_verb_replays_a_lake_into_lines_and_again_adds_nothing(tmp_path, lak
     assert json.loads(capsys.readouterr().out.splitlines()[0])[0]["left"] == "nothing"
 
 
+def test_a_journal_takes_what_a_replay_said_once_an_hour_and_grades_it(tmp_path, said, lake, capsys):
+    lines, kept = tmp_path / "said.jsonl", tmp_path / "journal"
+    lines.write_bytes(b"".join(encode(message) for message in said))
+    common = ["--journal", str(kept), "--lake", str(lake), "--json"]
+    config = ROOT / "configs" / "simulator-proof.yaml"
+    assert main(["journal", "add", str(lines), "--config", str(config), "--every", "60", *common]) == 0
+    added = Journal(kept).entries()
+    numbers = {m.ts_data_us * 1000: m for m in said if isinstance(m, ProbabilityMessage)}
+    assert len(added) == 2
+    assert added[1].at_ns - added[0].at_ns >= HOUR_NS
+    for entry in added:
+        message, told = numbers[entry.at_ns], entry.body["predictions"]
+        horizons = message.probabilities["long"]
+        assert [one["probability"] for one in told] == [
+            message.probabilities[side][name] for side in ("long", "short") for name in horizons
+        ]
+        assert entry.body["mark"] == message.mark
+    capsys.readouterr()
+    assert main(["journal", "grade", "--no-figures", *common]) == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[0])
+    assert len(rows) == sum(len(entry.body["predictions"]) for entry in added)
+    assert {row["outcome"] for row in rows} <= {"true", "false"}
+    assert Journal(kept).verify() == []
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -214,6 +242,7 @@ class Played(Stream):
         self.predictor = argparse.Namespace(digest="m")
         self.strategy = argparse.Namespace(digest=lambda: "s")
         self.machine = argparse.Namespace(snapshot=dict, restore=lambda _: None)
+        self.rules = argparse.Namespace(told=lambda: RulesState(0, {}, {}, {}), restore=lambda _: None)
         self.next_close_ns = self.now_ns = self.word = self.mark = None
         names = {"producer": "p", "model_version": "m", "map_version": "a", "config_hash": "c", "stream": symbol}
         self.envelope = Envelope(**names, symbol=symbol)
@@ -301,6 +330,22 @@ def test_an_event_waits_for_the_ticks_before_it_and_a_lost_hour_is_jumped(tmp_pa
         assert ticks[2:] == [13 * SECOND_NS, 3613 * SECOND_NS]
         live.on_event(msgspec.structs.replace(at(known_at_ns=0), symbol="OTHER"))
         assert len(stream.heard) == 2
+
+
+def test_a_clock_that_is_set_back_is_told_to_the_streams(tmp_path):
+    stream, ticks = Played(), []
+    stream.on_clock = lambda now_ns, others: ticks.append(now_ns) or []
+    stream.next_close_ns = 1
+    with Emitter(tmp_path / "o.sqlite", []) as emitter:
+        live = Live([stream], emitter)
+        live.tick_ns = SECOND_NS
+        live.on_time(7200 * SECOND_NS)
+        live.on_time(7201 * SECOND_NS)
+        live.on_time(7190 * SECOND_NS)  # a few seconds are waited for
+        assert ticks == [7201 * SECOND_NS]
+        live.on_time(3600 * SECOND_NS)
+        live.on_time(3601 * SECOND_NS)
+        assert ticks[1:] == [3600 * SECOND_NS, 3601 * SECOND_NS]
 
 
 def test_a_host_that_no_venue_has_is_refused(tmp_path):

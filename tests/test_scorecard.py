@@ -418,9 +418,8 @@ def test_months_are_those_of_the_calendar_and_need_enough_for_a_slope():
 def test_trades_are_counted_by_what_their_exit_says():
     scorecard = Scorecard(card_of(LABELS["threshold"]), "m", SPEC)
     at_us = 20_000 * DAY_NS // 1000
-    for seq, reasons in enumerate([("the trade brought +1.25 R after fees",), ("the trade brought -0.50 R after fees",),
-                                   ("the stop was hit",)]):  # fmt: skip
-        scorecard.on_message(msgspec.structs.replace(exit_(seq), reasons=reasons, ts_data_us=at_us))
+    for seq, brought in enumerate((1.25, -0.5, None)):
+        scorecard.on_message(msgspec.structs.replace(exit_(seq), r_multiple=brought, ts_data_us=at_us))
     scorecard.on_clock(20_000 * DAY_NS)
     made = scorecard.report().trades[0]
     assert (made.side, made.trades, made.won, made.unknown) == ("long", 3, 1, 1)

@@ -70,6 +70,20 @@ def test_an_entry_says_everything_a_bot_needs_and_is_read_back_as_it_was():
     assert decode(encode(message)) == message
 
 
+def test_an_exit_says_in_a_number_what_the_trade_brought_and_nothing_else_does():
+    machine, market, said = story("managed")
+    trade = machine._memory.sides["long"].trade
+    market.advance()
+    stopped = machine.look(market.view(mark=trade.stop, mark_high=trade.stop))[0].message(ENVELOPE, 0)
+    plain = msgspec.json.decode(encode(stopped))
+    fees = 2 * machine.strategy.account.taker_fee * trade.entry / trade.unit
+    assert plain["type"] == "exit"
+    assert plain["r_multiple"] == pytest.approx(-1 - fees)
+    assert f"the trade brought {plain['r_multiple']:+.2f} R after fees" in plain["reasons"]
+    assert decode(encode(stopped)) == stopped
+    assert not any("r_multiple" in msgspec.json.decode(encode(t.message(ENVELOPE, 0))) for t in said)
+
+
 def test_every_kind_of_line_is_read_back_as_it_was():
     _, _, said = story("managed")
     whole = [t.message(ENVELOPE, number) for number, t in enumerate(said)]
@@ -78,7 +92,7 @@ def test_every_kind_of_line_is_read_back_as_it_was():
 
 
 def test_a_transition_has_the_fields_of_the_message_and_the_envelope_the_rest():
-    ours = set(Transition.__struct_fields__) - {"type"}
+    ours = set(Transition.__struct_fields__) - {"type", "r_multiple"}
     rest = set(Envelope.__struct_fields__) | {"schema_version", "stream_seq", "ts_emit_us"}
     assert ours | rest == set(SignalMessage.__struct_fields__)
     assert not ours & rest

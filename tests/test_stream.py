@@ -1,5 +1,7 @@
 """The live path says, byte for byte, what history folded in one go says."""
 
+from dataclasses import replace
+
 import msgspec
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from squeeze.market.lake import read_events
 from squeeze.sealed import VERSION, Header, seal
 from squeeze.signals.message import AbstainMessage, ProbabilityMessage, SignalMessage, decode
 from squeeze.signals.strategy import RiskRules, StrategySpec
-from squeeze.stream import event_id
+from squeeze.stream import NO_PROBABILITY, event_id
 from training.real import stream_difference
 
 START = int(np.datetime64("2025-01-11T12:00", "ns").astype(np.int64))
@@ -207,6 +209,45 @@ def test_a_clock_that_goes_back_or_jumps_for_a_moment_is_said_once_and_changes_n
         (m.ts_data_us, getattr(m, "probabilities", None)) for m in expected
     ]
     assert not any(type(m).__name__ == "EntryMessage" for m in found)
+
+
+def test_a_clock_before_what_a_process_before_this_one_saw_is_doubted_and_is_no_error(stream, finished, warmed, events):
+    for event in events[:400]:
+        stream.on_event(event)
+    stream.on_clock(START)
+    stream.on_clock(START + TICK)
+    later = Stream(load(finished.model))
+    later.restore(warmed)
+    later.machine.restore(stream.machine.snapshot())
+    later.restarted()
+    for event in events[:400]:
+        later.on_event(event)
+    said = later.on_clock(START)
+    assert [m.reasons for m in said if isinstance(m, AbstainMessage)] == [("clock",)]
+    assert set(later.states.values()) == {"stale"}
+    later.on_clock(START + 2 * TICK)
+    assert later.now_ns == START + 2 * TICK
+
+
+@pytest.mark.parametrize("wrong", [[0.3, 0.2], [0.5, 1.0001], [-1e-6, 0.5]])
+def test_what_is_no_probability_is_an_abstention_and_the_stream_goes_on(stream, events, wrong):
+    class Broken:
+        def __getattr__(self, name):
+            return getattr(stream_predictor, name)
+
+        def step(self, frame):
+            said = stream_predictor.step(frame)
+            if not isinstance(said, Prediction):
+                return said
+            numbers = np.linspace(*wrong, said.probabilities.shape[1], dtype=np.float32)
+            return replace(said, probabilities=np.stack([numbers, numbers]))
+
+    stream_predictor, stream.predictor = stream.predictor, Broken()
+    for event in events[:400]:
+        stream.on_event(event)
+    said = [m for tick in range(40) for m in stream.on_clock(START + tick * TICK)]
+    assert not any(isinstance(m, ProbabilityMessage) for m in said)
+    assert any(isinstance(m, AbstainMessage) and m.reasons == (NO_PROBABILITY,) for m in said)
 
 
 def test_a_halted_stream_says_so_and_goes_on_when_it_is_told_to(stream, events):

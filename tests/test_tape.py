@@ -388,6 +388,16 @@ def test_a_mark_of_history_or_of_a_replay_is_not_live():
     assert made.facts(START + 3 * SECOND_NS)["live"]
 
 
+def test_a_mark_is_as_old_as_what_it_was_made_from_however_new_its_arrival():
+    made = tape()
+    made.on_event(Price(**at(40, late=20.0), price=100.0, of="mark"))
+    told = made.facts(START + 40 * SECOND_NS)
+    assert told["mark_ns"] == START + 40 * SECOND_NS
+    assert told["mark_made_ns"] == START + 20 * SECOND_NS
+    made.on_event(Price(**at(41, late=30.0), price=99.0, of="mark"))  # older than the last: left out
+    assert made.facts(START + 41 * SECOND_NS)["mark_made_ns"] == START + 20 * SECOND_NS
+
+
 def test_every_kind_of_event_is_heard_and_what_is_no_number_is_left_out():
     made = tape()
     odd = [

@@ -19,11 +19,13 @@ from squeeze.errors import ConfigError, StepError
 from squeeze.market.events import SECOND_NS, AnyEvent
 from squeeze.signals.message import Message
 from squeeze.signals.portfolio import ALONE, Standing, together
+from squeeze.signals.rules import RulesState
 from squeeze.stream import Stream
 from squeeze.tools.scorecard.scorecard import Scorecard
 
 MOST_TICKS = 30
-"""So many ticks are made up for where time was lost; after a longer pause the clock jumps, and streams doubt it."""
+"""So many ticks are made up for where time was lost, or waited for where the clock was set back; over a longer way the
+clock jumps, and streams doubt it: they must hear of it, or an open trade would be left alone in silence."""
 
 
 WHOLE_SECONDS = 300
@@ -40,6 +42,8 @@ class Said(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     strategy: str
     stream_seq: int
     machine: dict[str, Any]
+    rules: RulesState | None = None
+    """What alerts were told when; None in files of before this field."""
 
 
 class Live:
@@ -91,6 +95,8 @@ class Live:
                 raise ConfigError(f"{self.emitter.path}: {symbol}: was kept by another model or strategy; "
                                   "--fresh begins without it")  # fmt: skip
             stream.machine.restore(said.machine)
+            if said.rules is not None:
+                stream.rules.restore(said.rules)
             stream.stream_seq = said.stream_seq
         stream.restarted()
 
@@ -119,7 +125,7 @@ class Live:
         """Do the ticks that are due by the time of day."""
         if self.next_ns is None:
             self.next_ns = now_ns // self.tick_ns * self.tick_ns + self.tick_ns
-        if now_ns - self.next_ns > MOST_TICKS * self.tick_ns:
+        if abs(now_ns - self.next_ns) > MOST_TICKS * self.tick_ns:
             self.next_ns = now_ns // self.tick_ns * self.tick_ns
         self.tick_until(now_ns)
 
@@ -180,4 +186,5 @@ def _names(stream: Stream) -> tuple[str, str]:
 
 
 def _said(stream: Stream) -> bytes:
-    return msgspec.msgpack.encode(Said(*_names(stream), stream.stream_seq, stream.machine.snapshot()))
+    told = stream.rules.told()
+    return msgspec.msgpack.encode(Said(*_names(stream), stream.stream_seq, stream.machine.snapshot(), told))

@@ -92,6 +92,18 @@ class Outbox:
                 "INSERT INTO cursors VALUES (?, ?) ON CONFLICT DO NOTHING", [(sink, self.head) for sink in sinks]
             )
 
+    def dead(self) -> dict[str, list[bytes]]:
+        """The bodies of the dead letters, by sink."""
+        found: dict[str, list[bytes]] = {}
+        for sink, body in self._db.execute("SELECT sink, body FROM dead_letters ORDER BY sink, ts_us, event_id"):
+            found.setdefault(sink, []).append(body)
+        return found
+
+    def revived(self, sink: str, event_id: str) -> None:
+        """A dead letter was taken after all."""
+        with _transaction(self._db):
+            self._db.execute("DELETE FROM dead_letters WHERE sink = ? AND event_id = ?", (sink, event_id))
+
     def retire(self, sinks: Sequence[str], now_us: int, keep_days: float) -> int:
         """Forget messages that are old and that all these sinks have taken; how many. Dead letters stay for 90 days."""
         marks = ",".join("?" * len(sinks))

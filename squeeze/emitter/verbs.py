@@ -203,14 +203,35 @@ def _recorded(args: Arguments, live: "Live", symbol: str, start_ns: int, until_n
 def _outbox_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("state", type=Path, nargs="?", default=DEFAULT_STATE, metavar="FILE", help="the outbox")
     parser.add_argument("--dead", action="store_true", help="the dead letters, one by one")
+    parser.add_argument("--resend", action="store_true", help="send them once more; no `squeeze run` may be writing")
+    parser.add_argument("--sinks", metavar="FILE", help="with --resend: where messages go, as for `squeeze run`")
 
 
 def _outbox(args: Arguments) -> None:
     from squeeze.emitter.outbox import dead_letters, progress, reading
 
+    if args.resend != (args.sinks is not None) or (args.resend and args.dead):
+        raise ConfigError("outbox: --resend and --sinks go together, and without --dead")
+    if args.resend:
+        _resend(args)
+        return
     with contextlib.closing(reading(args.state)) as db:
         rows = dead_letters(db) if args.dead else progress(db)
     show(args, rows, "" if rows else "nothing")
+
+
+def _resend(args: Arguments) -> None:
+    import msgspec
+
+    from squeeze.emitter.outbox import Outbox
+    from squeeze.emitter.resend import resend
+    from squeeze.emitter.sinks.config import load_sinks
+
+    if not args.state.is_file():
+        raise ConfigError(f"{args.state}: there is no outbox")
+    with Outbox(args.state) as outbox:
+        rows = [msgspec.structs.asdict(row) for row in resend(outbox, load_sinks(args.sinks).sinks)]
+    show(args, rows, "" if rows else "no dead letters")
 
 
 EMITTER_VERBS = {

@@ -11,13 +11,16 @@ from squeeze.errors import OutboxError
 AGAIN_SECONDS = 1.0
 """Between attempts at a disk that takes nothing."""
 RETIRE_SECONDS = 3600.0
+MOST_WAITING = 100_000
+"""Messages that may wait in memory for a disk that takes nothing: a few hundred MB."""
 
 
 class Writer:
     """Takes messages and states at once, and stores them in the order in which they came.
 
-    While the disk takes nothing they wait in memory, of the states only the newest, and `problem` says so. If the
-    process ends then, the file still holds an earlier state and just the messages up to it.
+    While the disk takes nothing they wait in memory, of the states only the newest, and `problem` says so; once there
+    are `MOST_WAITING` who emits is stopped. If the process ends then, the file still holds an earlier state and just
+    the messages up to it.
     """
 
     def __init__(self, outbox: Outbox, on_stored: Callable[[], None], on_beat: Callable[[Letter], None]) -> None:
@@ -42,9 +45,13 @@ class Writer:
         return len(self._letters)
 
     def put(self, letters: Sequence[Letter], states: Mapping[str, bytes]) -> None:
-        """Have messages stored, with the states that go on after them, by name; raises what ended the thread."""
+        """Have messages stored, with the states that go on after them, by name; raises what ended the thread, and
+        `OutboxError` where too many wait.
+        """
         if self.failure is not None:
             raise self.failure
+        if len(self._letters) + len(letters) > MOST_WAITING:
+            raise OutboxError(f"{len(self._letters)} messages wait for the disk: {self.problem or 'it is too slow'}")
         with self._changed:
             self._letters += letters
             self._states |= states

@@ -24,7 +24,7 @@ in an aftermath. A look is pure in effect: the memory is a value, and it is repl
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -76,6 +76,11 @@ class SignalMachine:
     def states(self) -> dict[Side, State]:
         """The present state of each side."""
         return {side: self._memory.sides[side].state for side in SIDES}
+
+    @property
+    def now_ns(self) -> int:
+        """The last look; 0 before the first."""
+        return self._memory.now_ns or 0
 
     @property
     def halted(self) -> str | None:
@@ -183,8 +188,17 @@ def _check(view: View, last_ns: int | None, horizons: int) -> None:
             raise StepError(f"{name} must be a positive price, or NaN, got {price}")
     if view.word is not None and view.word.probabilities is not None:
         for row in view.word.probabilities:
-            if not (len(row) == horizons and all(0 <= low <= high <= 1 for low, high in pairwise((*row, 1.0)))):
+            if not (len(row) == horizons and rises((row,))):
                 raise StepError(f"probabilities must lie in [0, 1] and not fall over {horizons} horizons, got {row}")
+
+
+def rises(rows: Iterable[Sequence[float]]) -> bool:
+    """Whether each row holds probabilities that do not fall with the horizon.
+
+    >>> rises([[0.0, 0.25, 1.0]]), rises([[0.25, 0.2]]), rises([[0.1, 1.1]]), rises([[float("nan"), 0.5]])
+    (True, False, False, False)
+    """
+    return all(0 <= low <= high <= 1 for row in rows for low, high in pairwise((*row, 1.0)))
 
 
 def _follow(look: Look, mind: SideMemory, said: list[Transition], results: list[float]) -> SideMemory:
@@ -250,6 +264,7 @@ def _say(look: Look, before: SideMemory, move: Move, said: list[Transition]) -> 
             order_advice=machine_facts.order_advice(trade, look.strategy.account) if is_advice and trade else None,
             quality=machine_facts.quality(look, mind),
             supersedes=(trade.event_id or None) if is_advice and trade else None,
+            r_multiple=move.result_r,
         )
     )
     if move.kind in TERMINAL or not mind.signal_id:

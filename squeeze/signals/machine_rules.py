@@ -201,8 +201,9 @@ def _holds(left: float, relation: Literal["<", "<="], right: float) -> bool | No
 
 
 def is_fresh_mark(view: View, rules: EntryRules) -> bool:
-    """Whether the mark came live, and just now: nothing else may lead to an entry."""
-    return view.live and 0 <= view.now_ns - view.mark_ns <= rules.mark_seconds * SECOND_NS
+    """Whether the mark came live, and was both made and heard just now: nothing else may lead to an entry."""
+    oldest_ns = min(view.mark_ns, view.mark_made_ns)  # a venue's clock may be ahead of ours
+    return view.live and view.now_ns - oldest_ns <= rules.mark_seconds * SECOND_NS
 
 
 def recent(clearings: Sequence[tuple[int, float]], now_ns: int, days: float) -> tuple[tuple[int, float], ...]:

@@ -151,6 +151,10 @@ class Rules:
         while held[0][0] < view.now_ns - within_ns:
             del held[0]
 
+    def told(self) -> RulesState:
+        """What was told of each rule and when: a snapshot without the masses that changes are measured from."""
+        return msgspec.structs.replace(self.snapshot(), masses={})
+
     def snapshot(self) -> RulesState:
         """The whole state."""
         digests = {name: rule.digest() for name, rule in self.rules.items()}
@@ -159,12 +163,12 @@ class Rules:
         )
 
     def restore(self, state: RulesState) -> None:
-        """Go on from a snapshot; a rule that is new, or was changed, begins anew."""
+        """Go on from a snapshot; a rule that is new, or was changed, begins anew. Masses that it lacks stay."""
         for name, rule in self.rules.items():
             if state.digests.get(name) == rule.digest() and name in state.memory:
                 self._memory[name] = state.memory[name]
-                if name in self._masses:
-                    self._masses[name] = list(state.masses.get(name, ()))
+                if name in self._masses and name in state.masses:
+                    self._masses[name] = list(state.masses[name])
         self._now_ns = state.now_ns
 
 

@@ -51,6 +51,8 @@ class Heard(msgspec.Struct):
     """Length of its bars; 0 before the first."""
     ticks: bool = False
     """Whether it sends what changes within a second."""
+    made_ns: int = 0
+    """When the newest of it was made, by the venue's clock; kept of the mark."""
     lost: bool = False
     """Whether it broke off, and has not been heard since."""
 

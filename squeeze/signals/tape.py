@@ -275,7 +275,7 @@ class Tape:
         self.looked_low, self.looked_high = _least(self.looked_low, low), -_least(-self.looked_high, -high)
         self.marked.hears(event.known_at_ns, bar_seconds * SECOND_NS, not bar_seconds)
         if close == close:
-            self.mark = close
+            self.mark, self.marked.made_ns = close, event.event_ns
             self.live = not (self._backfills or event.quality & Quality.REPLAYED)
             self.memory["mark_seconds"] = bar_seconds
         heard[MARK] = math.log(self.mark)
@@ -365,7 +365,8 @@ class Tape:
         self.looked_low = self.looked_high = self.mark
         bid, ask, spread_bp, depth_usd = self.book.read()
         known: dict[str, Any] = {
-            "now_ns": now_ns, "mark": self.mark, "mark_ns": self.marked.at_ns, "live": self.live,
+            "now_ns": now_ns, "mark": self.mark, "live": self.live,
+            "mark_ns": self.marked.at_ns, "mark_made_ns": self.marked.made_ns,
             "mark_low": mark_range[0], "mark_high": mark_range[1],
             "bid": bid, "ask": ask, "spread_bp": spread_bp, "depth_usd": depth_usd,
             "open_interest_base": self.open_interest_base, "funding_8h": self.funding.rate_8h(now_ns),

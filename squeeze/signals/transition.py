@@ -86,6 +86,8 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The machine leaves it open: the stream puts it into an entry."""
     quality: Quality
     supersedes: str | None
+    r_multiple: float | None = None
+    """Only of an exit."""
 
     @property
     def is_terminal(self) -> bool:
@@ -94,8 +96,9 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def message(self, envelope: Envelope, stream_seq: int) -> SignalMessage:
         """What goes on the stream, of the class that its type names."""
-        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name != "type"}
-        return _MESSAGES[self.type](**msgspec.structs.asdict(envelope), stream_seq=stream_seq, **fields)
+        kind = _MESSAGES[self.type]
+        fields = {name: getattr(self, name) for name in self.__struct_fields__ if name in kind.__struct_fields__}
+        return kind(**msgspec.structs.asdict(envelope), stream_seq=stream_seq, **fields)
 
 
 def signal_id(symbol: str, direction: Direction, zone_id: str, began_ms: int, model: str) -> str:

@@ -68,6 +68,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     mark: float = NAN
     mark_ns: int = 0
     """When the mark was last heard; 0 for never."""
+    mark_made_ns: int = 0
+    """When the venue made it, a bar at its close; a backlog that arrives just now is old all the same."""
     mark_low: float = NAN
     """Range of the mark since the last look."""
     mark_high: float = NAN

@@ -1,7 +1,6 @@
 """One symbol's scorecard: messages, events and a clock in; figures, and whether to switch the symbol off, out."""
 
 import math
-import re
 import zlib
 from collections.abc import Callable, Iterable
 
@@ -24,8 +23,6 @@ MOST_ROWS = 2**16
 MOST_WAITING = 2**14
 MOST_TRADES = 2**12
 NEVER = "the outcome did not become known in time"
-BROUGHT = re.compile(r"the trade brought ([+-][0-9]+\.[0-9]+) R")
-"""In the reasons of an exit, as `signals.machine_facts` writes it."""
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -109,7 +106,8 @@ class Scorecard:
         self.newest_seq = message.stream_seq
         at_ns = message.ts_data_us * 1000
         if isinstance(message, ExitMessage):
-            self._trades.add((at_ns, SIDES.index(message.side), _brought(message)))
+            brought_r = math.nan if message.r_multiple is None else message.r_multiple
+            self._trades.add((at_ns, SIDES.index(message.side), brought_r))
         elif at_ns % self._every_ns == 0 and isinstance(message, ProbabilityMessage):
             names, said = [str(minutes) for minutes in self.label.horizons_minutes], message.probabilities
             self._waiting.add((at_ns, [[by_side[name] for name in names] for by_side in (said["long"], said["short"])]))
@@ -314,9 +312,3 @@ def _read(snapshot: bytes) -> ScorecardState:
         return msgspec.msgpack.decode(zlib.decompress(snapshot), type=ScorecardState)
     except (msgspec.MsgspecError, zlib.error) as error:
         raise StepError(f"not a scorecard's snapshot: {error}") from None
-
-
-def _brought(message: ExitMessage) -> float:
-    """What a trade brought, in multiples of its risk; NaN where its exit does not say."""
-    found = (BROUGHT.search(reason) for reason in message.reasons)
-    return next((float(match[1]) for match in found if match is not None), math.nan)
