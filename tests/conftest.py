@@ -8,7 +8,8 @@ import pytest
 # Before anything loads OpenMP: at this size threads mostly wait for each other, on a busy machine for minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+RECORDINGS = ROOT.parent / "shared" / "data"
 LONGEST = (
     "test_cli", "test_real_runner", "test_dot", "test_import_recordings", "test_examples", "test_export",
     "test_scorers", "test_training_maps", "test_training_law", "test_pretrain", "test_gate", "test_attribution",
@@ -29,6 +30,34 @@ def recordings() -> Path:
     if not RECORDINGS.is_dir():
         pytest.skip(f"the recordings are absent: no folder {RECORDINGS}")
     return RECORDINGS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cut():
+    """Nothing waits for the disk: a test may kill a process, and none cuts the power. Seven milliseconds a file."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def unseen():
+    """Four days of a market that the shipped model has not seen, and what its exchange publishes."""
+    from squeeze.simulator import Publication, simulate
+    from training.config import load_config
+    from training.proof.worlds import simulator_of, worlds_of
+
+    config = load_config(ROOT / "configs" / "simulator-proof.yaml", ("worlds.days=4",))
+    return simulate(simulator_of(config, "matter"), 7_777), Publication(book_minutes=worlds_of(config).book_minutes)
+
+
+@pytest.fixture(scope="session")
+def unseen_lake(unseen, tmp_path_factory):
+    """The folder of a lake with all of it."""
+    from small import kept
+
+    market, what = unseen
+    return kept(market, tmp_path_factory.mktemp("unseen"), what).root
 
 
 @pytest.fixture(scope="session")
