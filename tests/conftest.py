@@ -10,10 +10,19 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 RECORDINGS = ROOT.parent / "shared" / "data"
+FIRST = (
+    "test_cli", "test_sessions", "test_real_runner", "test_import_recordings", "test_signals_laws", "test_raw_log",
+    "test_upkeep", "test_lake", "test_cores", "test_spool", "test_mlflow_ui",
+)  # fmt: skip
+"""The first process compiles nearly all kernels in `test_cli` and `test_real_runner`, a hundred seconds and more in a
+fresh checkout; the others compile none meanwhile, and then find them in the cache.
+"""
 LONGEST = (
-    "test_cli", "test_real_runner", "test_dot", "test_import_recordings", "test_examples", "test_export",
-    "test_scorers", "test_training_maps", "test_training_law", "test_pretrain", "test_gate", "test_attribution",
-    "test_controls", "test_sessions", "test_recorded_training_law",
+    "test_dot", "test_laws", "test_stream", "test_judged", "test_sweeps", "test_training_law", "test_rates", "test_run",
+    "test_scorecard", "test_recorded_training_law", "test_replay", "test_journal", "test_simulator_oracle",
+    "test_atlas", "test_scorers", "test_examples", "test_simulator_publish", "test_tape", "test_weights", "test_warm",
+    "test_model_check", "test_pretrain", "test_proof", "test_simulator_truth", "test_pictures", "test_kill",
+    "test_model_channels", "test_export", "test_gate", "test_simulator", "test_tune",
 )  # fmt: skip
 """Files that take over ten seconds of a core, the longest first."""
 
@@ -21,8 +30,8 @@ LONGEST = (
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files come first: of processes that take a file at a time, none is left alone with a long one at the end."""
-    place = {name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+    place = {name: at for at, name in enumerate(FIRST + LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
