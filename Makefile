@@ -24,7 +24,8 @@ long: .venv/ready # the laws that take minutes, of which `make test` has a short
 	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest -q -s tests/test_fuzz_frames.py -k spoilt
 	MANY_STEPS=100000 $(BIN)/python -m pytest -q tests/test_heatmap_laws.py tests/test_zone_tracking.py -k many_steps
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist load -m slow
-	PARITY_STATES=10000 $(BIN)/python -m pytest -q tests/test_cores.py -k exported_graph
+	SEQUENCES=40 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist load tests/test_signals_laws.py
+	PARITY_STATES=10000 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist load tests/test_cores.py -k exported_graph
 
 check: .venv/ready
 	$(BIN)/ruff check .

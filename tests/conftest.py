@@ -8,11 +8,21 @@ import pytest
 # Before anything loads OpenMP: at this size threads mostly wait for each other, on a busy machine for minutes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-RECORDINGS = Path(__file__).resolve().parents[2] / "shared" / "data"
+ROOT = Path(__file__).resolve().parents[1]
+RECORDINGS = ROOT.parent / "shared" / "data"
+FIRST = (
+    "test_cli", "test_sessions", "test_real_runner", "test_import_recordings", "test_signals_laws", "test_raw_log",
+    "test_upkeep", "test_lake", "test_cores", "test_spool", "test_mlflow_ui",
+)  # fmt: skip
+"""The first process compiles nearly all kernels in `test_cli` and `test_real_runner`, a hundred seconds and more in a
+fresh checkout; the others compile none meanwhile, and then find them in the cache.
+"""
 LONGEST = (
-    "test_cli", "test_real_runner", "test_dot", "test_import_recordings", "test_examples", "test_export",
-    "test_scorers", "test_training_maps", "test_training_law", "test_pretrain", "test_gate", "test_attribution",
-    "test_controls", "test_sessions", "test_recorded_training_law",
+    "test_dot", "test_laws", "test_stream", "test_judged", "test_sweeps", "test_training_law", "test_rates", "test_run",
+    "test_scorecard", "test_recorded_training_law", "test_replay", "test_journal", "test_simulator_oracle",
+    "test_atlas", "test_scorers", "test_examples", "test_simulator_publish", "test_tape", "test_weights", "test_warm",
+    "test_model_check", "test_pretrain", "test_proof", "test_simulator_truth", "test_pictures", "test_kill",
+    "test_model_channels", "test_export", "test_gate", "test_simulator", "test_tune",
 )  # fmt: skip
 """Files that take over ten seconds of a core, the longest first."""
 
@@ -20,8 +30,8 @@ LONGEST = (
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files come first: of processes that take a file at a time, none is left alone with a long one at the end."""
-    place = {name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
+    place = {name: at for at, name in enumerate(FIRST + LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +39,34 @@ def recordings() -> Path:
     if not RECORDINGS.is_dir():
         pytest.skip(f"the recordings are absent: no folder {RECORDINGS}")
     return RECORDINGS
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_power_cut():
+    """Nothing waits for the disk: a test may kill a process, and none cuts the power. Seven milliseconds a file."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def unseen():
+    """Four days of a market that the shipped model has not seen, and what its exchange publishes."""
+    from squeeze.simulator import Publication, simulate
+    from training.config import load_config
+    from training.proof.worlds import simulator_of, worlds_of
+
+    config = load_config(ROOT / "configs" / "simulator-proof.yaml", ("worlds.days=4",))
+    return simulate(simulator_of(config, "matter"), 7_777), Publication(book_minutes=worlds_of(config).book_minutes)
+
+
+@pytest.fixture(scope="session")
+def unseen_lake(unseen, tmp_path_factory):
+    """The folder of a lake with all of it."""
+    from small import kept
+
+    market, what = unseen
+    return kept(market, tmp_path_factory.mktemp("unseen"), what).root
 
 
 @pytest.fixture(scope="session")

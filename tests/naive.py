@@ -184,7 +184,7 @@ class NaiveMap:
         """Bins from entry, and the part of each that lies within `uniform_log` of the middle of the entry's bin."""
         near, far = (distance / self.spec.bin_log for distance in self.spec.uniform_log)
         away = np.arange(1001)
-        inside = np.array([max(0.0, min(a + 0.5, far) - max(a - 0.5, near)) for a in away])
+        inside = np.maximum(0.0, np.minimum(away + 0.5, far) - np.maximum(away - 0.5, near))
         return (-away if side == 0 else away), inside
 
     def bound(self) -> bool:

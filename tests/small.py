@@ -14,7 +14,8 @@ from squeeze.market.lake import Lake
 from squeeze.market.partitions import take
 from squeeze.market.rows import Columns
 from squeeze.model_file import ModelCard
-from squeeze.simulator import SimulatorSpec, simulate, write_recording
+from squeeze.simulator import Publication, SimulatedMarket, SimulatorSpec, simulate, write_recording
+from squeeze.simulator.publish import published
 from training.config import RunConfig, load_config
 from training.prepare import Prepared
 from training.runs import Run
@@ -111,6 +112,16 @@ class Finished:
     folder: Path
     model: Path
     card: ModelCard
+
+
+def kept(market: SimulatedMarket, folder: Path, what: Publication) -> Lake:
+    """A lake with all that a simulated market's exchange publishes."""
+    lake = Lake(folder)
+    for day in range(market.spec.days):
+        for (kind, venue), columns in published(market, day, what).items():
+            if len(columns["event_ns"]):
+                lake.write(kind, venue, market.spec.symbol, columns)
+    return lake
 
 
 def cut(lake: Lake, folder: Path, at_ns: int) -> Lake:

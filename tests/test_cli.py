@@ -196,7 +196,7 @@ def replayed(chain, capsysbinary, *more):
 
 
 def test_replay_prints_one_line_per_step_and_does_not_depend_on_where_it_begins(chain, capsysbinary):
-    until = ["--until", "2025-01-12T09:00", "--warm-from", "2025-01-10"]
+    until = ["--until", "2025-01-12T09:00", "--warm-from", "2025-01-11"]
     late = replayed(chain, capsysbinary, "--from", "2025-01-12T02:00", *until)
     early = replayed(chain, capsysbinary, "--from", "2025-01-12T01:00", *until)
     steps = [m for m in late if isinstance(m, ProbabilityMessage | AbstainMessage)]

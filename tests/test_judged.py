@@ -21,18 +21,14 @@ from squeeze.emitter.run import again
 from squeeze.emitter.verbs import EMITTER_VERBS
 from squeeze.errors import ConfigError, OutboxError
 from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS
-from squeeze.market.lake import Lake
 from squeeze.signals.message import AlertMessage, SignalMessage, decode, encode
 from squeeze.signals.rule_spec import RulesSpec
-from squeeze.simulator import Publication, market_events, simulate
-from squeeze.simulator.publish import published
+from squeeze.simulator import market_events
 from squeeze.stream import Stream, replay
 from squeeze.strict import convert
 from squeeze.tools.scorecard.scorecard import Scorecard
 from squeeze.tools.scorecard.spec import ScorecardSpec
 from squeeze.tools.scorecard.verb import SCORECARD
-from training.config import load_config
-from training.proof.worlds import simulator_of, worlds_of
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "models" / "squeeze-simulator.onnx"
@@ -50,35 +46,18 @@ RULES = convert(
 
 
 @pytest.fixture(scope="module")
-def market():
-    config = load_config(ROOT / "configs" / "simulator-proof.yaml", ("worlds.days=4",))
-    return simulate(simulator_of(config, "matter"), 7_777), Publication(book_minutes=worlds_of(config).book_minutes)
+def cut_ns(unseen):
+    return next(iter(market_events(*unseen))).known_at_ns // HOUR_NS * HOUR_NS + 78 * HOUR_NS
 
 
 @pytest.fixture(scope="module")
-def cut_ns(market):
-    return next(iter(market_events(*market))).known_at_ns // HOUR_NS * HOUR_NS + 78 * HOUR_NS
-
-
-@pytest.fixture(scope="module")
-def warmed(market, cut_ns):
+def warmed(unseen, cut_ns):
     """The state after 78 hours, and the events of the hours after them."""
-    events = list(market_events(*market))
+    events = list(market_events(*unseen))
     stream = Stream(squeeze.load(SHIPPED))
     before = [e for e in events if e.known_at_ns <= cut_ns]
     stream.warm(before, cut_ns)
     return stream.snapshot(), [e for e in events if cut_ns < e.known_at_ns <= cut_ns + HOURS * HOUR_NS], before
-
-
-@pytest.fixture(scope="module")
-def lake(market, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lake")
-    simulated, what = market
-    for day in range(simulated.spec.days):
-        for (kind, venue), columns in published(simulated, day, what).items():
-            if len(columns["event_ns"]):
-                Lake(folder).write(kind, venue, simulated.spec.symbol, columns)
-    return folder
 
 
 def made(warmed, rules=None):
@@ -130,16 +109,16 @@ def said_by(sink, *kinds):
     return [m for m in found if isinstance(m, kinds)]
 
 
-def test_from_the_live_state_and_from_the_messages_it_says_the_same(tmp_path, lake, cut_ns, capsys):
+def test_from_the_live_state_and_from_the_messages_it_says_the_same(tmp_path, unseen_lake, cut_ns, capsys):
     (tmp_path / "sinks.yaml").write_text(f"sinks: [{{kind: jsonl, name: lines, folder: {tmp_path}/lines}}]\n")
     until = utc(cut_ns + HOURS * HOUR_NS)
     run(EMITTER_VERBS["run"], SHIPPED, "--sinks", tmp_path / "sinks.yaml", "--state", tmp_path / "o.sqlite",
-        "--lake", lake, "--replay", utc(cut_ns), "--until", until)  # fmt: skip
+        "--lake", unseen_lake, "--replay", utc(cut_ns), "--until", until)  # fmt: skip
     capsys.readouterr()
     run(SCORECARD, "--state", tmp_path / "o.sqlite")
     kept = json.loads(capsys.readouterr().out)
     (file,) = (tmp_path / "lines").iterdir()
-    run(SCORECARD, "--from", file, "--model", SHIPPED, "--lake", lake, "--until", until)
+    run(SCORECARD, "--from", file, "--model", SHIPPED, "--lake", unseen_lake, "--until", until)
     assert json.loads(capsys.readouterr().out) == kept
     (report,) = kept
     assert report["sides"][0]["rows"] > 20

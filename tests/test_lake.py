@@ -410,7 +410,7 @@ def test_the_size_of_batches_changes_nothing(tmp_path, batch_rows):
     assert list(whole.events("v", "S")) == list(pieces.events("v", "S"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.permutations(range(60)), st.integers(1, 30), st.integers(3, 20))
 def test_small_row_groups_and_any_order_of_batches_change_nothing(order, batch_rows, row_group):
     events = [print_(DAY + n // 2 * SECOND_NS, lag_ns=n % 2, price=100.0 + n % 3) for n in range(60)]

@@ -13,7 +13,7 @@ from squeeze.patterns.scene import FILLED, PULLED, WALL
 from squeeze.patterns.spec import PatternsSpec
 from squeeze.simulator import BYBIT, SimulatorSpec, VolatilityOnly, Walls, simulate
 from squeeze.simulator.truth import Cascade, wall_truth
-from squeeze.tools.rates import report
+from squeeze.tools.rates import report, watch
 from squeeze.tools.rates.count import Rate, follows, lengths, rate, rates, sample, upper
 from squeeze.tools.rates.walls import NOBODY, Compared, Followed, WallBook, shares
 from squeeze.tools.rates.watch import (
@@ -279,8 +279,14 @@ def test_no_threshold_is_proposed_where_it_is_not_what_decides():
     assert "no value of it would do" in said["stale_timeframe"]
 
 
-def test_the_command_writes_both_files_and_says_what_is_measured_again(tmp_path, capsys):
-    out = tmp_path / "rates"
+def test_the_command_writes_both_files_and_says_what_was_measured(tmp_path, capsys, monkeypatch):
+    out, measured = tmp_path / "rates", {}
+
+    def kept(zones, *rest):
+        measured[zones] = measure(zones, *rest)
+        return measured[zones]
+
+    monkeypatch.setattr(watch, "measure", kept)
     assert main(["rates", "--days", "1", "--warm-up", "0", "--draws", "100", "--json", "--out", str(out)]) == 0
     written = json.loads(out.with_suffix(".json").read_text())
     assert len(written["rates"]) == 2 * 2 * len(NAMES)
@@ -293,7 +299,8 @@ def test_the_command_writes_both_files_and_says_what_is_measured_again(tmp_path,
     assert all(f"| {name} |" in page for name in NAMES)
     assert len(json.loads(capsys.readouterr().out.splitlines()[0])) == len(written["rates"])
 
-    watched, compared = measure("matter", 1, 0, [0], lambda text: None)
+    assert set(measured) == {"matter", "do_not_matter"}
+    watched, compared = measured["matter"]
     again = [row.rises for row in rates("matter", watched)]
     assert again == [row["rises"] for row in written["rates"] if row["market"] == "matter"]
     walls = [row.n for row in shares("matter", compared, 2.0)]

@@ -32,28 +32,18 @@ from squeeze.signals.message import ProbabilityMessage, decode, encode
 from squeeze.signals.rules import RulesState
 from squeeze.signals.strategy import StrategySpec
 from squeeze.signals.transition import Envelope
-from squeeze.simulator import Publication, market_events, simulate
-from squeeze.simulator.publish import published
+from squeeze.simulator import market_events
 from squeeze.stream import Stream, replay
 from squeeze.tools.journal.chain import Journal
-from training.config import load_config
-from training.proof.worlds import simulator_of, worlds_of
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "models" / "squeeze-simulator.onnx"
 
 
 @pytest.fixture(scope="module")
-def market():
-    """Four days of a market that nobody has seen, and what its exchange publishes."""
-    config = load_config(ROOT / "configs" / "simulator-proof.yaml", ("worlds.days=4",))
-    return simulate(simulator_of(config, "matter"), 7_777), Publication(book_minutes=worlds_of(config).book_minutes)
-
-
-@pytest.fixture(scope="module")
-def warmed(market):
+def warmed(unseen):
     """The state after 78 hours, and the events of the two hours after them."""
-    events = list(market_events(*market))
+    events = list(market_events(*unseen))
     cut_ns = events[0].known_at_ns // HOUR_NS * HOUR_NS + 78 * HOUR_NS
     stream = Stream(squeeze.load(SHIPPED))
     stream.warm((e for e in events if e.known_at_ns <= cut_ns), cut_ns)
@@ -150,17 +140,6 @@ def test_two_models_of_one_symbol_are_refused(tmp_path, warmed):
 # The verb
 
 
-@pytest.fixture(scope="module")
-def lake(market, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lake")
-    simulated, what = market
-    for day in range(simulated.spec.days):
-        for (kind, venue), columns in published(simulated, day, what).items():
-            if len(columns["event_ns"]):
-                Lake(folder).write(kind, venue, simulated.spec.symbol, columns)
-    return folder
-
-
 def run(*words):
     parser = argparse.ArgumentParser()
     EMITTER_VERBS["run"].arguments(parser)
@@ -169,10 +148,11 @@ def run(*words):
     EMITTER_VERBS["run"].run(args)
 
 
-def test_the_verb_replays_a_lake_into_lines_and_again_adds_nothing(tmp_path, lake, capsys):
+def test_the_verb_replays_a_lake_into_lines_and_again_adds_nothing(tmp_path, unseen_lake, capsys):
     (tmp_path / "sinks.yaml").write_text(f"sinks: [{{kind: jsonl, name: lines, folder: {tmp_path}/lines}}]\n")
-    words = [SHIPPED, "--sinks", tmp_path / "sinks.yaml", "--state", tmp_path / "o.sqlite", "--lake", lake]
-    first = next(Lake(lake).events("simulated", "SIMUSDT", ["bar_1m"])).known_at_ns // HOUR_NS * HOUR_NS + 78 * HOUR_NS
+    words = [SHIPPED, "--sinks", tmp_path / "sinks.yaml", "--state", tmp_path / "o.sqlite", "--lake", unseen_lake]
+    begin_ns = next(Lake(unseen_lake).events("simulated", "SIMUSDT", ["bar_1m"])).known_at_ns
+    first = begin_ns // HOUR_NS * HOUR_NS + 78 * HOUR_NS
     times = [f"{time.strftime('%Y-%m-%dT%H:%M', time.gmtime((first + at) // SECOND_NS))}Z" for at in (0, HOUR_NS)]
     for _ in range(2):
         run(*words, "--replay", times[0], "--until", times[1])

@@ -10,17 +10,16 @@ import scipy.stats
 from emitting import common, exit_
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from small import kept
 
 import squeeze
 from squeeze.arrays import SIDES
 from squeeze.errors import StepError
 from squeeze.label_spec import CascadeSpec, PriceCascadeSpec
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, Broken, Feed, Gap, Liquidation
-from squeeze.market.lake import Lake
 from squeeze.outcomes.rows import labelled
 from squeeze.signals.message import AbstainMessage, ProbabilityMessage
 from squeeze.simulator import Publication, SimulatorSpec, market_events, simulate
-from squeeze.simulator.publish import published
 from squeeze.spec import LabelSpec, SignalSpec
 from squeeze.tools.scorecard import figures
 from squeeze.tools.scorecard.report import text
@@ -71,12 +70,7 @@ def kind(event):
 
 @pytest.fixture(scope="module")
 def lake(market, tmp_path_factory):
-    made = Lake(tmp_path_factory.mktemp("lake"))
-    for day in range(DAYS):
-        for (name, venue), columns in published(market, day, Publication()).items():
-            if len(columns["event_ns"]):
-                made.write(name, venue, market.spec.symbol, columns)
-    return made
+    return kept(market, tmp_path_factory.mktemp("lake"), Publication())
 
 
 def probability(at_ns, seq, p, symbol="SIMUSDT"):

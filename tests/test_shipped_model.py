@@ -10,14 +10,13 @@ import squeeze
 from squeeze.errors import ModelFileError
 from squeeze.market.steps import steps
 from squeeze.predictor import Abstain, Prediction
-from squeeze.simulator import Publication, market_events, simulate
+from squeeze.simulator import market_events
 from squeeze.state import MarketState
 from training.config import load_config
-from training.proof.worlds import simulator_of, worlds_of
+from training.proof.worlds import worlds_of
 
 ROOT = Path(__file__).parents[1]
 SHIPPED = ROOT / "models" / "squeeze-simulator.onnx"
-UNSEEN = 7_777
 
 
 @pytest.fixture(scope="module")
@@ -26,16 +25,14 @@ def config():
 
 
 @pytest.fixture(scope="module")
-def said(config):
+def said(unseen):
     """What it says of four days of a market that nobody has seen, step by step."""
     predictor = squeeze.load(SHIPPED)
     state, symbol = MarketState(predictor.spec), predictor.spec.market.symbol
-    what = Publication(book_minutes=worlds_of(config).book_minutes)
-    events = market_events(simulate(simulator_of(config, "matter"), UNSEEN), what)
-    return [predictor.step(state.advance(step)) for step in steps(events, symbol, state.length_ns)]
+    return [predictor.step(state.advance(step)) for step in steps(market_events(*unseen), symbol, state.length_ns)]
 
 
-def test_its_card_says_what_it_was_trained_on_and_that_nothing_forbids_its_use(config):
+def test_its_card_says_what_it_was_trained_on_and_that_nothing_forbids_its_use(config, unseen):
     card = squeeze.load(SHIPPED).card
     assert card.spec == config.spec
     assert card.licence == "simulated data: no restriction"
@@ -46,7 +43,7 @@ def test_its_card_says_what_it_was_trained_on_and_that_nothing_forbids_its_use(c
         "unseen_ap_gain_map",
         "unseen_share_of_oracle_ap",
     } <= card.scores.keys()
-    assert UNSEEN not in (*worlds_of(config).trained_on, *worlds_of(config).chosen_on)
+    assert unseen[0].seed not in (*worlds_of(config).trained_on, *worlds_of(config).chosen_on)
 
 
 def test_all_five_heatmaps_are_among_its_channels():

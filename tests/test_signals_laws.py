@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 import random
 from collections import Counter, defaultdict
 from typing import get_args
@@ -19,7 +20,9 @@ from squeeze.signals.transition import TERMINAL, Envelope
 from tests.squeezes import STORY, Market, machine_of, strategy_of
 
 SEEDS = st.integers(0, 2**32)
-FEW = settings(max_examples=8, deadline=None)
+SEQUENCES = int(os.environ.get("SEQUENCES", "4"))
+"""Sequences for each law; `make long` takes forty."""
+FEW = settings(max_examples=SEQUENCES, deadline=None)
 ENVELOPE = Envelope(
     producer="squeeze 1", model_version="m", map_version="h", config_hash="c", stream="TESTUSDT", symbol="TESTUSDT"
 )

@@ -118,8 +118,8 @@ def test_a_second_replay_says_the_same_bytes(stream, events, said):
 @given(share=st.floats(0, 1), heard=st.booleans())
 def test_a_snapshot_anywhere_goes_on_as_if_nothing_had_happened(finished, warmed, events, said, share, heard):
     """Taken after a look at the clock, or with events that were heard and not used yet."""
-    last = -(-events[-1].known_at_ns // TICK)
     first = START // TICK
+    last = first + 12 * 60
     stop = first + round(share * (last - first))
     found, made, queue = [], Stream(load(finished.model)), list(reversed(events))
     made.restore(warmed)
@@ -131,7 +131,9 @@ def test_a_snapshot_anywhere_goes_on_as_if_nothing_had_happened(finished, warmed
         found += made.on_clock(tick * TICK)
         if not heard and tick == stop:
             made = restored(finished, made)
-    assert b"".join(map(encode, found)) == b"".join(map(encode, said))
+    expected = [m for m in said if m.ts_data_us * 1000 <= last * TICK]
+    assert len(expected) > 140
+    assert b"".join(map(encode, found)) == b"".join(map(encode, expected))
 
 
 def restored(finished, stream):
@@ -142,11 +144,13 @@ def restored(finished, stream):
     return made
 
 
-def test_warm_is_running_through(small, finished, warmed):
-    stream = Stream(load(finished.model))
-    for _ in replay(stream, read_events(small.lake, small.config.spec.market, None, START), 300.0, START - 1):
+def test_warm_is_running_through(small, finished):
+    stream, other = (Stream(load(finished.model)) for _ in range(2))
+    past = list(read_events(small.lake, small.config.spec.market, START - 48 * HOUR_NS, START))
+    for _ in replay(stream, past, 300.0, START - 1):
         pass
-    through, warm = (body_of(s) for s in (stream.snapshot(), warmed))
+    other.warm(past, START - 1)
+    through, warm = (body_of(s.snapshot()) for s in (stream, other))
     for name in ("market", "predictor", "word", "next_close_ns"):
         assert through[name] == warm[name], name
     assert through["next_close_ns"] == START

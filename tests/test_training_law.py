@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small import cut, noised
 
-from squeeze.market.events import MINUTE_NS, SECOND_NS
+from squeeze.market.events import DAY_NS, MINUTE_NS, SECOND_NS
 from squeeze.market.lake import Lake
 from squeeze.outcomes.rows import Rows
 from training.config import day_ns
@@ -77,14 +77,14 @@ def test_noise_before_the_end_of_training_is_noticed(small, block, whole, tmp_pa
 
 def test_pre_training_does_not_depend_on_what_came_after_its_cut(small, tmp_path):
     until = day_ns(small.config.pretrain.until)
-    digests = set()
+    digests, day_after = set(), until + DAY_NS
     for name, lake in (
         ("whole", small.lake),
         ("cut", cut(small.lake, tmp_path / "cut", until)),
         ("noise", noised(small.lake, tmp_path / "noise", until, 4)),
     ):
         market = small.config.spec.market
-        series = [build(lake, small.config.spec, market, None, None, tmp_path / f"{name}-out")]
+        series = [build(lake, small.config.spec, market, None, day_after, tmp_path / f"{name}-out")]
         nothing = Rows(np.empty(0, np.int64), np.empty((0, 2, 2), bool))
         network, _ = pretrained(Prepared(small.config, series, nothing, np.empty(0, np.int64)))
         digests.add(weights_digest(network))

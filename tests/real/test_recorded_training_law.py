@@ -1,10 +1,12 @@
 """Known-at, for training on a recording: a smaller hourly task, its first block."""
 
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from small import cut, noised
 
 from squeeze.market.events import HOUR_NS
@@ -21,6 +23,8 @@ from training.walk import fit_block, weights_digest
 
 pytestmark = pytest.mark.real
 CONFIGS = Path(__file__).parents[2] / "configs"
+BEFORE = date(2025, 10, 1)
+"""The first day that is imported: a month before the run, so that there is a past that it must not read."""
 SMALLER = (
     "series=[]",
     "start=2025-11-01",
@@ -37,11 +41,13 @@ SMALLER = (
 def recorded(recordings, tmp_path_factory):
     """The task's own symbol in a lake, from the start of the run on."""
     torch.set_num_threads(1)
-    config = load_config(CONFIGS / "hourly-btc-2026.yaml", SMALLER)
-    whole = Lake(tmp_path_factory.mktemp("whole"))
-    for mapping in config.imports:
-        import_mapping(CONFIGS / mapping, recordings, whole)
-    lake = Lake(tmp_path_factory.mktemp("lake"))
+    config, folder = load_config(CONFIGS / "hourly-btc-2026.yaml", SMALLER), tmp_path_factory.mktemp("recorded")
+    whole, lake = Lake(folder / "whole"), Lake(folder / "lake")
+    for number, mapping in enumerate(config.imports):
+        files = yaml.safe_load((CONFIGS / mapping).read_text())["files"]
+        own = [file | {"from": BEFORE} for file in files if file["symbol"] == config.spec.market.symbol]
+        (folder / f"{number}.yaml").write_text(yaml.safe_dump({"files": own}))
+        import_mapping(folder / f"{number}.yaml", recordings, whole)
     market: MarketSpec = config.spec.market
     for stream in market.streams().values():
         for kind in stream.kinds:
