@@ -7,7 +7,7 @@ Ticks are whole multiples of the signal clock, and an event is heard after the t
 `squeeze.stream.replay`, so that the same events give the same messages.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -60,6 +60,8 @@ class Live:
         self.next_ns: int | None = None
         """The next tick."""
         self.said = 0
+        self.hear: Callable[[Message], None] | None = None
+        """Told each message once it is in the outbox."""
         self._whole_ns = 0
         self.problem = ""
         """The last event that a stream refused."""
@@ -151,6 +153,8 @@ class Live:
         if messages:
             self.said += len(messages)
             self.emitter.emit(messages, states)
+            for message in messages if self.hear is not None else ():
+                self.hear(message)
         if now_ns % (EVERY_SECONDS * SECOND_NS) < self.tick_ns:
             self._beat(now_ns)
         if now_ns >= self._whole_ns:

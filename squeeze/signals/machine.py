@@ -250,6 +250,7 @@ def _say(look: Look, before: SideMemory, move: Move, said: list[Transition]) -> 
             order_advice=machine_facts.order_advice(trade, look.strategy.account) if is_advice and trade else None,
             quality=machine_facts.quality(look, mind),
             supersedes=(trade.event_id or None) if is_advice and trade else None,
+            result_r=move.result_r,
         )
     )
     if move.kind in TERMINAL or not mind.signal_id:

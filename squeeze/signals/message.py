@@ -188,6 +188,8 @@ class SignalMessage(Message, frozen=True, kw_only=True):
     quality: Quality
     supersedes: str | None = None
     """The event that this one replaces."""
+    result_r: float | None = None
+    """What the trade brought after two taker's fees, in risks to the first stop; only in `exit`."""
 
 
 class StateMessage(SignalMessage, tag="state", frozen=True, kw_only=True):

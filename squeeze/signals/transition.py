@@ -86,6 +86,7 @@ class Transition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The machine leaves it open: the stream puts it into an entry."""
     quality: Quality
     supersedes: str | None
+    result_r: float | None = None
 
     @property
     def is_terminal(self) -> bool:
