@@ -153,8 +153,9 @@ class Live:
         if messages:
             self.said += len(messages)
             self.emitter.emit(messages, states)
-            for message in messages if self.hear is not None else ():
-                self.hear(message)
+            if self.hear is not None:
+                for message in messages:
+                    self.hear(message)
         if now_ns % (EVERY_SECONDS * SECOND_NS) < self.tick_ns:
             self._beat(now_ns)
         if now_ns >= self._whole_ns:
