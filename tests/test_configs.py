@@ -20,7 +20,10 @@ from squeeze.strict import Strict, utc_ns
 from training.config import load_config
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-LIVE = {CONFIGS / name for name in ("alerts.yaml", "scorecard.yaml", "sinks.yaml", "strategy.yaml")}
+LIVE = {
+    CONFIGS / name
+    for name in ("alerts.yaml", "scorecard.yaml", "sinks.yaml", "strategy.yaml", "strategy-minute-bars.yaml")
+}
 """What the live path reads; each has tests of its own."""
 RUNS = sorted(set(CONFIGS.glob("*.yaml")) - LIVE)
 MAPPINGS = sorted((CONFIGS / "import").glob("*.yaml"))

@@ -72,6 +72,12 @@ def test_a_zone_is_ahead_ten_minutes_after_its_birth():
     assert watched(born_ns=born + 1) == []
 
 
+@pytest.mark.parametrize(("rank", "expected"), [(0.5, [("idle", "zone_ahead", "heavy_zone")]), (0.49, []), (NAN, [])])
+def test_a_strategy_may_watch_zones_from_a_rank_of_its_own_on(rank, expected):
+    machine, market = machine_of(strategy_of(zones={"least_rank": 0.5})), Market()
+    assert moves(machine, market, zones=(market.zone(0, "1", major=False, thickness_rank=rank),)) == expected
+
+
 def test_a_stack_makes_a_lesser_zone_worth_watching():
     market = Market()
     patterns = {"stacked_zones": (True, False), "stale_timeframe": (False, False)}
@@ -223,6 +229,41 @@ def test_a_trigger_is_the_mark_in_the_zone_and_five_prints_of_the_usual_size(cha
     assert (("approach", "triggered", "triggered_by_prints") in found) == triggers
 
 
+def swept(market, to_log):
+    """The zones as a step leaves them whose bar went through the first of the longs' down to a log price."""
+    zones = market.zones()
+    high = 100 * math.exp(to_log)
+    return (replace(zones[0], high=high, near_log=math.log(market.view().mark / high)), *zones[1:])
+
+
+def test_a_zone_whose_edge_the_step_has_swept_away_was_reached_all_the_same():
+    # The bar went from 0.59 % to 0.65 % below 100, through the edge at 0.6 %; what is left begins at 0.7 %.
+    for bar_low, triggers in ((100 * math.exp(-0.0065), True), (100 * math.exp(-0.00595), False)):
+        machine, market = at_the_edge()
+        found = moves(machine, market, mark=bar_low, mark_low=bar_low, zones=swept(market, -0.007), **HIT)
+        assert (("approach", "triggered", "triggered_by_prints") in found) == triggers
+        assert moves(machine, market, mark=100 * math.exp(-0.0061), zones=swept(market, -0.007), **HIT) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "triggers"),
+    [
+        ({}, True),
+        ({"prints_60s": (1.0, 99.0)}, False),
+        ({"liquidated_60s_usd": (249_999.0, 9e9)}, False),
+        ({"onset_usd": (NAN, 1.0)}, False),
+    ],
+)
+def test_where_the_mark_comes_by_the_minute_a_minutes_liquidations_trigger(changes, triggers):
+    machine, market = at_the_edge()
+    snapshot = machine.snapshot()
+    machine = machine_of(strategy_of(trigger={"seconds": 60, "least_prints": 2}))
+    machine.restore(snapshot | {"config": machine.strategy.digest()})
+    minute = {"liquidated_60s_usd": (250_000.0, 0.0), "prints_60s": (2.0, 0.0), "liquidated_10s_usd": (0.0, 0.0)}
+    found = moves(machine, market, **INSIDE | minute | changes)
+    assert (("approach", "triggered", "triggered_by_prints") in found) == triggers
+
+
 SUSPECT = {"liquidations_suspect": True, "liquidated_10s_usd": (NAN, NAN), "prints_10s": (NAN, NAN)}
 SOLD = {"taker_sells_10s_usd": 500_000.0, "open_interest_base": 9.9e6}
 
@@ -281,6 +322,12 @@ def test_a_false_break_is_a_quarter_of_the_range_back_outside(back, invalid):
     assert found == ([("triggered", "invalidated", "false_break")] if invalid else [])
     unknown, market, _ = story("triggered")
     assert moves(unknown, market, mark=99.9, atr_15m_log=NAN) == []
+
+
+def test_a_false_break_is_measured_from_the_edge_that_was_broken_not_from_what_the_sweep_left():
+    machine, market, _ = story("triggered")
+    mark = market.view().mark
+    assert moves(machine, market, mark=mark, zones=swept(market, -0.0085)) == []
 
 
 def test_the_onset_by_price_needs_move_volume_and_open_interest():

@@ -5,22 +5,23 @@ real markets.
 import json
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
 
 from squeeze.arrays import SIDES
-from squeeze.market.events import DAY_NS, HOUR_NS
+from squeeze.market.events import HOUR_NS
 from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake, read_events
 from squeeze.predictor import load
 from squeeze.registry import tracking_uri
-from squeeze.signals.message import Message, ProbabilityMessage, SignalMessage, encode
+from squeeze.signals.message import Message, ProbabilityMessage, encode
+from squeeze.signals.strategy import StrategySpec, read_strategy
 from squeeze.simulator import SimulatorSpec, simulate, write_recording
 from squeeze.stream import Stream, replay
 from squeeze.tools.page import write_page
+from squeeze.tools.story import Story
 from training import pipeline
 from training.config import load_config, utc
 from training.evaluation.assess import NETWORK, assess_trained
@@ -33,13 +34,18 @@ from training.tracking import record, track
 from training.tracking.environment import commit
 from training.tracking.maps import heat_window
 
-SHOWN_DAYS = 4
-"""How much of the held-out part the page and the picture show."""
+PROBABILITY_HOURS = 12
+"""A probability is printed so often, whether anything happens or not."""
 
 
-def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: TextIO) -> list[dict[str, Any]]:
-    """Simulate, import, build, train, compare, export, replay, draw, all into `out`; the rows of the score table."""
-    config = load_config(config_path)
+def demo(
+    config_path: Path, strategy_path: Path, out: Path, seed: int, progress: Progress, shown: TextIO
+) -> list[dict[str, Any]]:
+    """Simulate, import, build, train, compare, export, replay, draw, all into `out`; the rows of the score table.
+
+    What is replayed and drawn is the whole last block, which the model never saw, whatever happens in it.
+    """
+    config, strategy = load_config(config_path), read_strategy(strategy_path)
     mapping = write_recording(simulate(SimulatorSpec(), seed), out / "recording")
     shutil.rmtree(out / "lake", ignore_errors=True)  # a lake keeps what it has; another seed is another market
     lake = Lake(out / "lake")
@@ -58,8 +64,9 @@ def demo(config_path: Path, out: Path, seed: int, progress: Progress, shown: Tex
         dict(zip(("parity_probability", "parity_state"), differences, strict=True)), model, test=True, lake=lake,
         pools=found.baselines(), report=found.told(), pictures=found.drawn, over=found.best_rival(),
     )  # fmt: skip
-    messages = _replayed(model, lake, trained.blocks[-1].block.test_from_ns, out / "messages.jsonl", shown)
-    _draw(prepared, pools, figures, messages, out)
+    from_ns = trained.blocks[-1].block.test_from_ns
+    messages = _replayed(model, strategy, lake, from_ns, out / "messages.jsonl", shown)
+    _draw(prepared, pools, figures, messages, from_ns, out)
     _print_scores(figures, found.best_rival(), shown)
     print(f"\nthe page:     {out / 'demo.html'}   (open it in a browser)", file=shown)
     print(f"the messages: {out / 'messages.jsonl'}", file=shown)
@@ -75,43 +82,37 @@ def _command(name: str) -> str:
     return str((place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else place) / name)
 
 
-def _replayed(model: Path, lake: Lake, from_ns: int, path: Path, shown: TextIO) -> list[Message]:
-    """The last block through the live path: every message to a file, signals and an hourly probability to the
-    terminal.
+def _replayed(
+    model: Path, strategy: StrategySpec, lake: Lake, from_ns: int, path: Path, shown: TextIO
+) -> list[Message]:
+    """The last block through the live path: every message to a file; to the terminal what became of signals, and a
+    probability now and then.
     """
-    stream = Stream(load(model))
+    stream, story = Stream(load(model), strategy), Story()
     market = stream.spec.market
     stream.warm(read_events(lake, market, None, from_ns), from_ns - 1)
-    what = "alarms, what follows from them, and a probability every six hours"
+    what = f"signals from the approach to their end, and a probability every {PROBABILITY_HOURS} hours"
     print(f"\nreplaying from {utc(from_ns)} through the live path: {what}", file=shown, flush=True)
     messages = []
     with path.open("wb") as file:
         for message in replay(stream, read_events(lake, market, from_ns), stream.spec.signal.clock_seconds):
             file.write(encode(message))
             messages.append(message)
-            if line := _line(message):
+            for line in (*story.lines(message), *_probability(message)):
                 print(line, file=shown, flush=True)
+    print("", *story.account(), sep="\n", file=shown, flush=True)
     return messages
 
 
-def _line(message: Message) -> str | None:
+def _probability(message: Message) -> list[str]:
+    """A line with both sides' probability, at some of the steps."""
     at_ns = message.ts_data_us * 1000
+    if not isinstance(message, ProbabilityMessage) or at_ns % (PROBABILITY_HOURS * HOUR_NS):
+        return []
+    longest = max(message.probabilities["long"], key=int)
+    said = ", ".join(f"{side} {message.probabilities[side][longest]:.3f}" for side in SIDES)
     when = utc(at_ns)[5:16].replace("T", " ")
-    if isinstance(message, SignalMessage) and message.signal_id and message.state != "zone_ahead":
-        probability = "  -  "
-        if message.probs is not None:
-            longest = max(message.probs, key=lambda horizon: int(horizon[1:]))
-            probability = f"{message.probs[longest][message.side]:.3f}"
-        why = ", ".join(message.reason_codes)
-        what = f"{message.side:>5} squeeze {message.state.upper():<11} p={probability}  {why}"
-        return f"  {when}  mark {message.mark or '-':>8}  {what}  {message.signal_id}"
-    if isinstance(message, ProbabilityMessage) and at_ns % (6 * HOUR_NS) == 0:
-        longest = max(message.probabilities["long"], key=int)
-        said = ", ".join(
-            f"P({side} squeeze in {longest} min)={message.probabilities[side][longest]:.3f}" for side in SIDES
-        )
-        return f"  {when}  mark {message.mark:>8}  {said}"
-    return None
+    return [f"  {when}  mark {message.mark:>9}  P(squeeze in {longest} min): {said}"]
 
 
 def _draw(
@@ -119,13 +120,13 @@ def _draw(
     pools: dict[str, Pooled],
     figures: dict[str, Figures],
     messages: list[Message],
+    from_ns: int,
     out: Path,
 ) -> None:
     config = prepared.config
     minutes = config.spec.signal.horizon_minutes
     pool = pools["network"]
-    until_ns = _busiest(pool)
-    from_ns = until_ns - SHOWN_DAYS * DAY_NS
+    until_ns = int(prepared.own.closes_ns[-1]) + 1
     times, mark, heat, widths = heat_window(prepared, from_ns, until_ns)
     said = {m.ts_data_us * 1000: m.probabilities for m in messages if isinstance(m, ProbabilityMessage)}
     probabilities = {
@@ -151,18 +152,6 @@ def _draw(
         out / "demo.html", "Squeeze predictor: the demo", summary, times, mark, heat.astype(float), widths,
         probabilities, true, plain, bins, table(figures), minutes, rates,
     )  # fmt: skip
-
-
-def _busiest(pool: Pooled) -> int:
-    """End of the stretch of the last block with the most positive rows: the part worth looking at."""
-    last = pool.ts_ns[-1]
-    ends: Iterator[int] = iter(
-        range(int(pool.ts_ns[len(pool.ts_ns) // 2]) + SHOWN_DAYS * DAY_NS, int(last) + 1, DAY_NS // 2)
-    )
-    inside = [
-        (int(pool.truth[(pool.ts_ns >= end - SHOWN_DAYS * DAY_NS) & (pool.ts_ns < end)].sum()), end) for end in ends
-    ]
-    return max(inside)[1] if inside else int(last)
 
 
 def _print_scores(figures: dict[str, Figures], rival: str, shown: TextIO) -> None:

@@ -24,18 +24,22 @@ from squeeze.tools.drawing import (
     COLOURS,
     SIDE_COLOURS,
     SIDE_TITLES,
+    Traded,
     alarms,
     brightest,
     mark_at,
     price_levels,
     thin_map,
     thin_starts,
+    trades,
     wilson,
 )
 from training.evaluation.alarms import BUDGETS_PER_DAY, Curve
 from training.evaluation.metrics import TERCILES, reliability, why_no_ranking
 
 MARKERS = "osD^vPX"
+TRADE_COLOUR, STOP_COLOUR = "#56B4E9", "#CC79A7"
+"""Sky blue and purple of the same palette, apart from the sides' colours and from cividis."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -177,8 +181,8 @@ def heatmap_figure(
 ) -> Figure:
     """The mark price over the map on absolute prices, and under it the probabilities of both sides: 1600 × 1000 pixels.
 
-    The arguments are those of `squeeze.tools.page.write_page`. Triangles are alarms; a strip is grey
-    where the event did follow within the horizon.
+    The arguments are those of `squeeze.tools.page.write_page`. Great triangles are alarms, small ones entries
+    in the order's direction; a strip is grey where the event did follow within the horizon.
     """
     figure = Figure(figsize=(16, 10), dpi=100, layout="constrained")
     heat_axes, *strips = figure.subplots(3, 1, sharex=True, height_ratios=(5, 1.2, 1.2))
@@ -190,10 +194,11 @@ def heatmap_figure(
         cuts = np.array([m["ts_data_us"] for m in signals], dtype=np.int64).astype("datetime64[us]")
         shape = {"marker": "v" if side == "long" else "^", "color": SIDE_COLOURS[side], "edgecolors": "white"}
         price = mark_at(signals, times_ns, mark)
-        heat_axes.scatter(cuts, price, s=150, linewidths=1.3, zorder=4, label=f"{side} alarm", **shape)
+        heat_axes.scatter(cuts, price, s=110, linewidths=1.2, zorder=4, label=f"{side} alarm", **shape)
         base_rate = None if base_rates is None else base_rates[side]
         _draw_strip(axes, times, probabilities[side], label_true[side], side, base_rate)
         axes.set_ylabel(f"P within {horizon_minutes} min")
+    _draw_trades(heat_axes, trades(messages))
     _legend_above(heat_axes)
     strips[-1].set_xlabel("time (UTC)")
     locator = AutoDateLocator()
@@ -223,6 +228,24 @@ def _draw_heat(
     bar.ax.yaxis.set_major_formatter(StrMethodFormatter("{x:.2g}"))
 
 
+def _draw_trades(axes: Axes, done: Sequence[Traded]) -> None:
+    """Entry and end of each trade with what it brought, its first stop, and a name for each kind of mark."""
+    name: dict[str, str] = {"stop": "first stop", "entry": "entry", "exit": "exit, with its result"}
+    for trade in done:
+        opened, closed = np.array([trade.opened_us, trade.closed_us], dtype=np.int64).astype("datetime64[us]")
+        style = {"color": TRADE_COLOUR, "edgecolors": "black", "linewidths": 1.0, "zorder": 5}
+        # A stop is drawn over at least an hour: most trades are shorter than the width of a mark.
+        until = max(closed, opened + np.timedelta64(60, "m"))
+        axes.hlines(trade.stop, opened, until, color=STOP_COLOUR, linewidth=2.5, zorder=4, label=name.pop("stop", None))
+        marker = "^" if trade.is_buy else "v"
+        axes.scatter([opened], [trade.entry], s=90, marker=marker, label=name.pop("entry", None), **style)
+        axes.scatter([closed], [trade.close], s=90, marker="X", label=name.pop("exit", None), **style)
+        text = axes.annotate(
+            f"{trade.result_r:+.2f} R", (closed, trade.close), xytext=(10, 22), textcoords="offset points", zorder=6
+        )
+        text.set(color="white", fontsize=11, path_effects=[Stroke(linewidth=3, foreground="black"), Normal()])
+
+
 def _draw_strip(
     axes: Axes, times: np.ndarray, probability: np.ndarray, came_true: np.ndarray, side: str, base_rate: float | None
 ) -> None:
@@ -239,7 +262,7 @@ def _draw_strip(
 
 def _legend_above(axes: Axes) -> None:
     """Level with the title, at the right: nothing drawn is hidden."""
-    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderpad=0.2, borderaxespad=0, frameon=False, ncols=3)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderpad=0.2, borderaxespad=0, frameon=False, ncols=6)
 
 
 def _percent(share: float, _: object) -> str:

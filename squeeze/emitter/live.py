@@ -7,7 +7,7 @@ Ticks are whole multiples of the signal clock, and an event is heard after the t
 `squeeze.stream.replay`, so that the same events give the same messages.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -64,6 +64,8 @@ class Live:
         self.next_ns: int | None = None
         """The next tick."""
         self.said = 0
+        self.hear: Callable[[Message], None] | None = None
+        """Told each message once it is in the outbox."""
         self._whole_ns = 0
         self.problem = ""
         """The last event that a stream refused."""
@@ -157,6 +159,9 @@ class Live:
         if messages:
             self.said += len(messages)
             self.emitter.emit(messages, states)
+            if self.hear is not None:
+                for message in messages:
+                    self.hear(message)
         if now_ns % (EVERY_SECONDS * SECOND_NS) < self.tick_ns:
             self._beat(now_ns)
         if now_ns >= self._whole_ns:

@@ -72,6 +72,7 @@ def _run(args: Arguments) -> None:
     from squeeze.signals.rules import read_rules
     from squeeze.signals.strategy import read_strategy
     from squeeze.stream import Stream
+    from squeeze.tools.story import Story, told
 
     if args.seconds is not None and not args.seconds > 0:
         raise ConfigError(f"--seconds: above zero, got {args.seconds}")
@@ -81,16 +82,20 @@ def _run(args: Arguments) -> None:
     strategy = None if args.strategy is None else read_strategy(args.strategy)
     rules = None if args.rules is None else read_rules(args.rules)
     streams = [Stream(load(model), strategy, rules) for model in args.models]
-    scorecards = {} if args.no_scorecard else _scorecards(args, streams)
+    scorecards, story = {} if args.no_scorecard else _scorecards(args, streams), Story()
     with telling() as tell:
         emitter = Emitter(args.state, sinks.sinks, sinks.keep_days)
         try:
             live = Live(streams, emitter, scorecards)
+            if not args.json:
+                live.hear = told(story, print)
             _replay(args, live) if args.replay is not None else asyncio.run(_live(args, live))
             tell("sending what waits")
         finally:
             left = emitter.close()
     row = {"symbols": ", ".join(live.streams), "messages": live.said, "left": "; ".join(left) or "nothing"}
+    if not args.json:
+        print("", *story.account(), "", sep="\n")
     show(args, [row], "" if args.sinks else f"no --sinks: messages are kept in {args.state} and sent nowhere")
 
 

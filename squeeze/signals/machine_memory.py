@@ -27,6 +27,8 @@ class Cascade(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What the feed had reported in all before it; NaN without a feed."""
     open_interest_base: float
     """Before it."""
+    edge: float = NAN
+    """The zone's near edge when the mark went into it; the map's own moves away as it is swept."""
     zone_ids: tuple[str, ...]
     """The zones that the mark went into, in order."""
     zones_usd: float
@@ -115,6 +117,8 @@ class SideMemory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Number of the setup's next message."""
     zone: ZoneView | None = None
     """As last seen."""
+    zone_before: ZoneView | None = None
+    """As the look before this one saw it: a step takes out what its bar has swept, so that its edge moves away."""
     distance_log: float = NAN
     """To its near edge when it was found ahead."""
     over_since_ns: int | None = None

@@ -8,10 +8,12 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
+from msgspec.structs import replace
+
 from squeeze.market.events import DAY_NS, MINUTE_NS, SECOND_NS
 from squeeze.signals.machine_memory import Cascade
 from squeeze.signals.strategy import StrategySpec
-from squeeze.signals.strategy_setup import EntryRules, HealthRules, ZoneRules
+from squeeze.signals.strategy_setup import EntryRules, HealthRules, TriggerRules, ZoneRules
 from squeeze.signals.view import View, ZoneView
 
 OUTWARD = (-1.0, 1.0)
@@ -43,8 +45,9 @@ def zone_ahead(view: View, side: int, rules: ZoneRules) -> tuple[ZoneView, str] 
     is_stack = view.patterns.get("stacked_zones", (False, False))[side]
     for zone in view.zones:
         near = rules.least_distance_percent / 100 <= zone.near_log <= rules.reach_percent / 100
-        if zone.side == side and near and (zone.major or is_stack) and _is_sound(view, zone, side, rules):
-            return zone, "major_zone" if zone.major else "stacked_zones"
+        heavy = zone.major if rules.least_rank is None else zone.thickness_rank >= rules.least_rank
+        if zone.side == side and near and (heavy or is_stack) and _is_sound(view, zone, side, rules):
+            return zone, "major_zone" if zone.major else "heavy_zone" if heavy else "stacked_zones"
     return None
 
 
@@ -66,6 +69,19 @@ def is_thinned(zone: ZoneView, rules: ZoneRules) -> bool:
 def seen(view: View, zone: ZoneView) -> ZoneView | None:
     """The zone as it is now."""
     return next((z for z in view.zones if z.side == zone.side and z.id == zone.id), None)
+
+
+def reached_for(zone: ZoneView, before: ZoneView | None) -> ZoneView:
+    """A zone with the nearer of the edges that it has now and had at the look before.
+
+    Into that one the mark goes. The step that closes with a bar has swept the map already, and where looks are as far
+    apart as steps, the edge it leaves is always ahead of the mark.
+    """
+    if before is None:
+        return zone
+    if zone.side == 0:
+        return replace(zone, high=max(zone.high, before.high))
+    return replace(zone, low=min(zone.low, before.low))
 
 
 def given_up(view: View, zone: ZoneView, distance_log: float, rules: ZoneRules) -> str | None:
@@ -99,7 +115,7 @@ def toward_log(view: View, side: int) -> float:
 def eta_minutes(view: View, zone: ZoneView) -> float:
     """Until the mark is at the near edge if it goes on so; NaN where it does not come nearer."""
     toward = toward_log(view, zone.side)
-    return max(0.0, zone.near_log) / toward if toward > 0 else math.nan
+    return max(0.0, -log_beyond(zone, view.mark)) / toward if toward > 0 else math.nan
 
 
 def is_approaching(view: View, zone: ZoneView, strategy: StrategySpec) -> bool:
@@ -114,13 +130,21 @@ def trigger(view: View, zone: ZoneView, falling: bool, strategy: StrategySpec) -
     if not log_beyond(zone, extreme(view, side)) >= 0:
         return None
     if not view.liquidations_suspect:
-        loud = view.liquidated_10s_usd[side] >= view.liquidated_10s_usual_usd[side]
-        return "prints" if loud and view.prints_10s[side] >= rules.least_prints else None
+        usd, prints = lately(view, side, rules)
+        usual_usd = (view.liquidated_10s_usual_usd if rules.seconds == 10 else view.onset_usd)[side]
+        return "prints" if usd >= usual_usd and prints >= rules.least_prints else None
     taken = view.taker_sells_10s_usd if side == 0 else view.taker_buys_10s_usd
     usual = view.volume_minute_usd / 6
     if math.isnan(taken):  # bars only
         taken, usual = view.volume_60s_usd, view.volume_minute_usd
     return "volume" if falling and taken >= rules.taker_ratio * usual else None
+
+
+def lately(view: View, side: int, rules: TriggerRules) -> tuple[float, float]:
+    """USD and prints of the side in the time that the trigger counts."""
+    if rules.seconds == 10:
+        return view.liquidated_10s_usd[side], view.prints_10s[side]
+    return view.liquidated_60s_usd[side], view.prints_60s[side]
 
 
 def is_onset(view: View, side: int, strategy: StrategySpec) -> bool:
@@ -142,9 +166,10 @@ def is_price_onset(view: View, side: int, cascade: Cascade, strategy: StrategySp
     )
 
 
-def is_false_break(view: View, zone: ZoneView, strategy: StrategySpec) -> bool:
-    """Whether the mark is back outside the zone, and by enough."""
-    return -log_beyond(zone, view.mark) >= strategy.trigger.back_outside_atr * view.atr_15m_log
+def is_false_break(view: View, side: int, cascade: Cascade, strategy: StrategySpec) -> bool:
+    """Whether the mark is back outside the edge that it went through, and by enough."""
+    back_log = -OUTWARD[side] * math.log(view.mark / cascade.edge)
+    return back_log >= strategy.trigger.back_outside_atr * view.atr_15m_log
 
 
 def entered(view: View, side: int, zone: ZoneView, cascade: Cascade) -> list[ZoneView]:

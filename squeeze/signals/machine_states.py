@@ -42,7 +42,7 @@ def watch(look: Look, mind: SideMemory) -> SideMemory:
         cascade = _watch_cascade(look, cascade)
     if trade is not None and mind.state == "managed":
         trade = exits.watch(trade, look.view, look.probability, look.strategy.exits)
-    return replace(mind, over_since_ns=over_since, zone=zone, cascade=cascade, trade=trade)
+    return replace(mind, over_since_ns=over_since, zone=zone, zone_before=mind.zone, cascade=cascade, trade=trade)
 
 
 def _watch_cascade(look: Look, cascade: Cascade) -> Cascade:
@@ -88,7 +88,7 @@ def idle(look: Look, mind: SideMemory) -> Move | None:
 
 def zone_ahead(look: Look, mind: SideMemory) -> Move | None:
     """The price runs toward the zone and the probability is over the threshold for long enough; or it is given up."""
-    zone, strategy = _zone(mind), look.strategy
+    zone, strategy = _reached_for(mind), look.strategy
     if (reason := _given_up(look, mind, strategy.zones.timer_minutes)) is not None:
         return Move("cancel", "idle", (reason,), mind)
     sure = mind.over_since_ns is not None and look.now_ns - mind.over_since_ns >= look.limits.confirm_ns
@@ -99,18 +99,19 @@ def zone_ahead(look: Look, mind: SideMemory) -> Move | None:
 
 def approach(look: Look, mind: SideMemory) -> Move | None:
     """The zone gives way; or it is given up."""
-    zone, view = _zone(mind), look.view
+    zone, view = _reached_for(mind), look.view
     by = machine_rules.trigger(view, zone, look.memory.is_open_interest_falling, look.strategy)
     if by is None:
         reason = _given_up(look, mind, look.strategy.approach.timer_minutes)
         return None if reason is None else Move("cancel", "idle", (reason,), mind)
-    before_usd = view.liquidated_total_usd[look.side] - view.liquidated_10s_usd[look.side]
+    before_usd = view.liquidated_total_usd[look.side] - machine_rules.lately(view, look.side, look.strategy.trigger)[0]
     cascade = Cascade(
         triggered_ns=look.now_ns,
         triggered_mark=view.mark,
         is_price_only=by == "volume",
         before_usd=before_usd,
         open_interest_base=look.memory.open_interest_before_base,
+        edge=zone.high if look.side == 0 else zone.low,
         zone_ids=(zone.id,),
         zones_usd=zone.mass_usd,
         thickness_rank=zone.thickness_rank,
@@ -122,7 +123,7 @@ def approach(look: Look, mind: SideMemory) -> Move | None:
 
 def triggered(look: Look, mind: SideMemory) -> Move | None:
     """It becomes a cascade; or it was a false break, or nothing."""
-    cascade, zone = _cascade(mind), _zone(mind)
+    cascade = _cascade(mind)
     if cascade.is_price_only:
         begun = machine_rules.is_price_onset(look.view, look.side, cascade, look.strategy)
     else:
@@ -130,7 +131,7 @@ def triggered(look: Look, mind: SideMemory) -> Move | None:
     if begun:
         code = "onset_by_price" if cascade.is_price_only else "onset"
         return Move("state", "cascade", (code,), replace(mind, cascade=replace(cascade, onset_ns=look.now_ns)))
-    if machine_rules.is_false_break(look.view, zone, look.strategy):
+    if machine_rules.is_false_break(look.view, look.side, cascade, look.strategy):
         return Move("cancel", "invalidated", ("false_break",), mind)
     if look.now_ns - cascade.triggered_ns >= look.strategy.trigger.timeout_seconds * SECOND_NS:
         return Move("cancel", "invalidated", ("no_onset",), mind)
@@ -257,13 +258,17 @@ def _begin_again(look: Look, mind: SideMemory, code: str) -> Move:
 def _given_up(look: Look, mind: SideMemory, timer_minutes: float) -> str | None:
     if look.now_ns - mind.since_ns >= timer_minutes * MINUTE_NS:
         return "timer"
-    return machine_rules.given_up(look.view, _zone(mind), mind.distance_log, look.strategy.zones)
+    return machine_rules.given_up(look.view, _reached_for(mind), mind.distance_log, look.strategy.zones)
 
 
 def _zone(mind: SideMemory) -> ZoneView:
     if mind.zone is None:
         raise AssertionError(f"{mind.state} without a zone")
     return mind.zone
+
+
+def _reached_for(mind: SideMemory) -> ZoneView:
+    return machine_rules.reached_for(_zone(mind), mind.zone_before)
 
 
 def _cascade(mind: SideMemory) -> Cascade:

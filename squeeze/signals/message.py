@@ -206,7 +206,7 @@ class ExitMessage(SignalMessage, tag="exit", frozen=True, kw_only=True):
     """The trade is over: terminal."""
 
     r_multiple: float | None = None
-    """What it brought after two taker fees, in multiples of its own risk; null in messages of before this field."""
+    """What it brought after two taker fees, in risks to the first stop; null in messages of before this field."""
 
 
 class CancelMessage(SignalMessage, tag="cancel", frozen=True, kw_only=True):

@@ -2,6 +2,7 @@
 
 REASONS = {
     "major_zone": "a major liquidation zone lies ahead",
+    "heavy_zone": "a heavy liquidation zone lies ahead",
     "stacked_zones": "several liquidation zones lie close behind each other",
     "zone_lost": "the zone is gone",
     "zone_thinned": "the zone has lost too much of its mass",

@@ -31,6 +31,8 @@ class ZoneRules(Strict, frozen=True, kw_only=True):
     """A major zone, or the first of a stack, whose near edge lies within this of the mark: 3 for BTC, 5 for DOT ..."""
     least_distance_percent: float = 0.1
     """... and at least so far from it."""
+    least_rank: float | None = None
+    """Null: by `major`, the heaviest tenth of the side's zones of 90 days. Or watched from this rank among them on."""
     least_age_minutes: float = 10.0
     """It has been there for so long."""
     oldest_mass_hours: float = 24.0
@@ -47,6 +49,7 @@ class ZoneRules(Strict, frozen=True, kw_only=True):
             0 <= self.least_distance_percent < self.reach_percent < 100,
             "reach_percent exceeds least_distance_percent and stays below 100",
         )
+        require(self.least_rank is None or 0 <= self.least_rank <= 1, "least_rank is a share")
         require(self.least_age_minutes >= 0 and self.oldest_mass_hours > 0, "ages are not negative")
         require(0 < self.thinned_share <= 1 and self.away_ratio > 1, "thinned_share is a share, away_ratio exceeds 1")
         require(self.timer_minutes > 0, "timer_minutes is positive")
@@ -76,8 +79,12 @@ class ApproachRules(Strict, frozen=True, kw_only=True):
 class TriggerRules(Strict, frozen=True, kw_only=True):
     """APPROACH to TRIGGERED: the mark is in the zone and its positions are being liquidated."""
 
+    seconds: Literal[10, 60] = 10
+    """Liquidations of so long are counted: 60 where looks are a minute apart, who would see ten seconds of sixty."""
     least_prints: int = 5
-    """So many of the side in ten seconds, and as many USD as the 95th percentile of such sums."""
+    """So many of the side in that time, and as many USD as the 95th percentile of such sums of ten seconds; of a
+    minute, as the onset of a cascade asks for.
+    """
     taker_ratio: float = 3.0
     """Where liquidations cannot be trusted: takers hit the side with so many times its share of the usual volume, and
     open interest ticked down.

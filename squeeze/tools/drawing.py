@@ -1,7 +1,7 @@
 """What the page and the still figures share: the map on absolute prices, thinning to columns, colours, intervals."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -105,6 +105,35 @@ def alarms(messages: Sequence[Mapping[str, Any]], side: str) -> list[Mapping[str
     """The messages that the price runs toward a zone of this side while the model gives the alarm."""
     moves = [m for m in messages if m.get("side") == side and m.get("state") == "approach"]
     return [m for m in moves if m.get("prev_state") != "approach"]
+
+
+class Traded(NamedTuple):
+    """A trade as it is drawn; times in microseconds, prices in quote currency."""
+
+    opened_us: int
+    closed_us: int
+    is_buy: bool
+    entry: float
+    stop: float
+    """The first one."""
+    close: float
+    """The mark at the end."""
+    result_r: float
+
+
+def trades(messages: Sequence[Mapping[str, Any]]) -> list[Traded]:
+    """The trades that were filled and are over, in the order of their ends."""
+    entries = {m["signal_id"]: m for m in messages if m.get("type") == "entry"}
+    found = []
+    for end in messages:
+        entry = entries.get(end.get("signal_id"))
+        if end.get("type") != "exit" or entry is None or end.get("r_multiple") is None:
+            continue
+        advice = entry["order_advice"]
+        is_buy = advice["side"] == "buy"
+        prices = (float(advice["entry_high" if is_buy else "entry_low"]), float(advice["stop"]), float(end["mark"]))
+        found.append(Traded(entry["ts_data_us"], end["ts_data_us"], is_buy, *prices, end["r_multiple"]))
+    return found
 
 
 def brightest(heat: np.ndarray) -> float:

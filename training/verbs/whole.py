@@ -9,6 +9,9 @@ from squeeze.cli import Arguments, Verb, progress_bars, show
 
 def _demo_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/demo.yaml"))
+    parser.add_argument(
+        "--strategy", type=Path, default=Path("configs/strategy-minute-bars.yaml"), help="what signals are made of"
+    )
     parser.add_argument("--out", type=Path, default=Path("out/demo"))
     parser.add_argument("--seed", type=int, default=0, help="of the simulated market")
 
@@ -17,7 +20,7 @@ def _demo(args: Arguments) -> None:
     from training.demo import demo
 
     with progress_bars() as progress:
-        rows = demo(args.config, args.out, args.seed, progress, sys.stderr if args.json else sys.stdout)
+        rows = demo(args.config, args.strategy, args.out, args.seed, progress, sys.stderr if args.json else sys.stdout)
     if args.json:
         show(args, rows)
 
