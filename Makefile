@@ -21,7 +21,7 @@ bench: .venv/ready .venv/bench
 	$(BIN)/python -m tests.benchmarks.bench --json out/bench.json $(addprefix --model ,$(wildcard out/demo/model.onnx))
 
 long: .venv/ready # the laws that take minutes, of which `make test` has a short version: more frames, steps, states
-	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest -q -s tests/test_fuzz_frames.py -k spoilt
+	FUZZ_FRAMES=1000000 $(BIN)/python -m pytest -q -n auto --dist load -rP tests/test_fuzz_frames.py -k spoilt
 	MANY_STEPS=100000 $(BIN)/python -m pytest -q tests/test_heatmap_laws.py tests/test_zone_tracking.py -k many_steps
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist load -m slow
 	SEQUENCES=40 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist load tests/test_signals_laws.py

@@ -11,18 +11,18 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[1]
 RECORDINGS = ROOT.parent / "shared" / "data"
 FIRST = (
-    "test_cli", "test_sessions", "test_real_runner", "test_import_recordings", "test_signals_laws", "test_raw_log",
-    "test_upkeep", "test_lake", "test_cores", "test_spool", "test_mlflow_ui",
+    "test_cli", "test_sessions", "test_import_recordings", "test_signals_laws", "test_cores", "test_raw_log",
+    "test_upkeep", "test_lake", "test_importer", "test_instruments", "test_spool", "test_mlflow_ui",
 )  # fmt: skip
-"""The first process compiles nearly all kernels in `test_cli` and `test_real_runner`, a hundred seconds and more in a
-fresh checkout; the others compile none meanwhile, and then find them in the cache.
+"""In a fresh checkout the first file compiles nearly all kernels, for more than a hundred seconds; these others, which
+other processes take meanwhile, need none. Then all find them in the cache.
 """
 LONGEST = (
-    "test_dot", "test_laws", "test_stream", "test_judged", "test_sweeps", "test_training_law", "test_rates", "test_run",
-    "test_scorecard", "test_recorded_training_law", "test_replay", "test_journal", "test_simulator_oracle",
-    "test_atlas", "test_scorers", "test_examples", "test_simulator_publish", "test_tape", "test_weights", "test_warm",
-    "test_model_check", "test_pretrain", "test_proof", "test_simulator_truth", "test_pictures", "test_kill",
-    "test_model_channels", "test_export", "test_gate", "test_simulator", "test_tune",
+    "test_real_runner", "test_dot", "test_laws", "test_stream", "test_judged", "test_sweeps", "test_training_law",
+    "test_rates", "test_run", "test_scorecard", "test_recorded_training_law", "test_replay", "test_journal",
+    "test_simulator_oracle", "test_atlas", "test_scorers", "test_examples", "test_simulator_publish", "test_tape",
+    "test_weights", "test_warm", "test_model_check", "test_pretrain", "test_proof", "test_simulator_truth",
+    "test_pictures", "test_kill", "test_model_channels", "test_export", "test_gate", "test_simulator", "test_tune",
 )  # fmt: skip
 """Files that take over ten seconds of a core, the longest first."""
 

@@ -1,5 +1,6 @@
 """Rates of patterns: rises and lengths by hand, what follows a flag with and without a cause, walls and their truth."""
 
+import itertools
 import json
 from dataclasses import replace
 
@@ -7,11 +8,11 @@ import numpy as np
 import pytest
 
 from squeeze.cli import main
-from squeeze.market.events import MINUTE_NS
+from squeeze.market.events import HOUR_NS, MINUTE_NS
 from squeeze.patterns.catalogue import NAMES
 from squeeze.patterns.scene import FILLED, PULLED, WALL
 from squeeze.patterns.spec import PatternsSpec
-from squeeze.simulator import BYBIT, SimulatorSpec, VolatilityOnly, Walls, simulate
+from squeeze.simulator import BYBIT, SimulatorSpec, VolatilityOnly, Walls, market_events, simulate
 from squeeze.simulator.truth import Cascade, wall_truth
 from squeeze.tools.rates import report, watch
 from squeeze.tools.rates.count import Rate, follows, lengths, rate, rates, sample, upper
@@ -286,7 +287,13 @@ def test_the_command_writes_both_files_and_says_what_was_measured(tmp_path, caps
         measured[zones] = measure(zones, *rest)
         return measured[zones]
 
+    def morning(*what):
+        events = market_events(*what)
+        first = next(events)
+        return (first, *itertools.takewhile(lambda e: e.known_at_ns < first.known_at_ns + 10 * HOUR_NS, events))
+
     monkeypatch.setattr(watch, "measure", kept)
+    monkeypatch.setattr(watch, "market_events", morning)
     assert main(["rates", "--days", "1", "--warm-up", "0", "--draws", "100", "--json", "--out", str(out)]) == 0
     written = json.loads(out.with_suffix(".json").read_text())
     assert len(written["rates"]) == 2 * 2 * len(NAMES)

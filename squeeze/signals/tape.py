@@ -378,7 +378,9 @@ class Tape:
         last = self._second - 1
         if now_ns % SECOND_NS:
             last = self._second
-            kernel.show(self.memory[0], self.rings, tuple(self._heard))
+            shown = [*self._heard]  # a copy: what is closed must not depend on looks
+            _, _, shown[SPREAD], shown[DEPTH] = self.book.read()
+            kernel.show(self.memory[0], self.rings, tuple(shown))
         return known | self._summed(last)
 
     def _summed(self, last: int) -> dict[str, Any]:
@@ -386,7 +388,7 @@ class Tape:
         limits, cascade, end = self.limits, self.cascade, last // 10 * 10
         if self._medians[0] != end:
             medians = (kernel.median(self.rings, column, end) for column in (SPREAD, DEPTH))
-            self._medians = (end, *medians)
+            self._medians = (end if end < self._second else 0, *medians)  # of the second that runs more may come
         log_mark = math.log(self.mark) if self.mark == self.mark else NAN
         kernel.read(
             self.memory[0], self.rings, last, log_mark, self.open_interest_base, cascade.open_interest_share,
