@@ -164,10 +164,10 @@ def test_the_verb_replays_a_lake_into_lines_and_again_adds_nothing(tmp_path, uns
     assert json.loads(capsys.readouterr().out.splitlines()[0])[0]["left"] == "nothing"
 
 
-def test_a_journal_takes_what_a_replay_said_once_an_hour_and_grades_it(tmp_path, said, lake, capsys):
+def test_a_journal_takes_what_a_replay_said_once_an_hour_and_grades_it(tmp_path, said, unseen_lake, capsys):
     lines, kept = tmp_path / "said.jsonl", tmp_path / "journal"
     lines.write_bytes(b"".join(encode(message) for message in said))
-    common = ["--journal", str(kept), "--lake", str(lake), "--json"]
+    common = ["--journal", str(kept), "--lake", str(unseen_lake), "--json"]
     config = ROOT / "configs" / "simulator-proof.yaml"
     assert main(["journal", "add", str(lines), "--config", str(config), "--every", "60", *common]) == 0
     added = Journal(kept).entries()
