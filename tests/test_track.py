@@ -35,6 +35,7 @@ def store(finished, tmp_path_factory):
         patched.setattr(baselines, "BASELINES", some)
         pools = baseline_pools(finished.prepared, [r.block for r in finished.trained.blocks], None)[minutes]
     rivals = {name: pool.figures() for name, pool in pools.items()}
+    rivals["a referee's reference"] = rivals["volatility"]  # a quote must not end a search for it
     figures = pool(finished.trained.blocks, horizon).figures(pools["volatility"])
     extra = {"parity_probability": 1e-7, "parity_state": 1e-7}
     with measured(0.01) as system:
@@ -80,7 +81,7 @@ def test_runs_are_a_tree_of_task_model_seed_and_block(store):
     runs = store[1]
     network = ("small", "network")
     blocks = [(*network, "seed 0", f"block {k}") for k in range(2)]
-    rivals = [("small", name) for name in ("climatology", "volatility")]
+    rivals = [("small", name) for name in ("climatology", "volatility", "a referee's reference")]
     expected = [
         ("small",),
         network,

@@ -182,8 +182,9 @@ def _send(
 
 
 def _place(store: Store, node: Node, parent_id: str) -> Run | None:
-    condition = f"tags.`{LEVEL}` = '{node.level}' and tags.`{NAME}` = '{node.name}'"
-    found = store.runs(condition + (f" and tags.`{PARENT}` = '{parent_id}'" if parent_id else ""))
+    """The first run of such a node there. MLflow's filters have no way to write a quote, so names are compared here."""
+    condition = f"tags.`{LEVEL}` = '{node.level}'" + (f" and tags.`{PARENT}` = '{parent_id}'" if parent_id else "")
+    found = [run for run in store.runs(condition) if run.data.tags.get(NAME) == node.name]
     return found[-1] if found else None
 
 
