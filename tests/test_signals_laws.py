@@ -132,7 +132,7 @@ def test_the_sequences_are_long_and_reach_every_state_and_most_reasons(played):
     known = {*REASONS, *(f"waits_for_{name}" for name in WAITS)}
     assert not {code for code in said if code not in known and not code.startswith("stale_")}
     rare = {"stacked_zones", "zone_lost", "zone_thinned", "false_break", "target_reached", "timer"}  # in test_signals
-    rare |= {"opposite_cascade", "cascade_too_long", "no_trade", "risk_too_small", "own_liquidation_near"}
+    rare |= {"heavy_zone", "opposite_cascade", "cascade_too_long", "no_trade", "risk_too_small", "own_liquidation_near"}
     rare |= {"portfolio_full", "below_least_quantity", "below_least_notional", "stale_price", "stale_clock"}
     rare |= {"trail_hit", "onset_by_price", "aftermath_over", "entry_expired", "no_onset", "not_watched", "restart"}
     assert not set(REASONS) - rare - set(said)

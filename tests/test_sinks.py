@@ -263,15 +263,15 @@ def test_a_client_that_takes_nothing_is_let_go_and_the_others_hear_all(tmp_path)
     async def go():
         async with serving(tmp_path / "o.sqlite", patience_seconds=2.0) as server:
             long = "x" * 200_000
-            messages = [abstain(seq, reasons=(long,)) for seq in range(40)]
+            messages = [abstain(seq, reasons=(long,)) for seq in range(100)]  # 20 MB: more than sockets hold
             stalled = server.client("?stream=SIMUSDT&from=0", max_queue=1, max_size=None, ping_interval=None)
             async with server.client(max_size=None) as well, stalled as slow:
                 await asyncio.to_thread(eventually, lambda: len(server.sink._clients) == 2)
                 server.emitter.emit(messages, {})
-                assert await numbers(well, 40) == list(range(40))
+                assert await numbers(well, 100) == list(range(100))
                 await asyncio.to_thread(eventually, lambda: len(server.sink._clients) == 1)
                 with pytest.raises(ConnectionClosed) as gone:
-                    await numbers(slow, 100)
+                    await numbers(slow, 200)
                 assert gone.value.rcvd is None or gone.value.rcvd.code == 4008
 
     asyncio.run(go())
