@@ -42,7 +42,7 @@ def first_stop(
     """
     sign, edge = sign_of(order), low if order == "buy" else high
     beyond = edge * math.exp(-sign * s.exits.stop_atr * atr_log)
-    least = entry * (1 - sign * s.exits.least_stop_percent / 100)
+    least = entry * (1 - s.exits.least_stop_percent / 100) ** sign  # a sale's stop is the mirror of a purchase's
     if not math.isfinite(beyond):
         return NAN
     return outside_zones(order, min(beyond, least) if order == "buy" else max(beyond, least), zones, s.account)
