@@ -9,7 +9,7 @@ crossed book, amounts that are none) is left out of the step and flagged; the ma
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, no_type_check
@@ -37,6 +37,8 @@ from squeeze.zones.walls import WallTracker, resting
 
 NODES = 64
 """So many nodes of the volume profile are remembered, the first window's first."""
+Outward = Callable[[float, float, int], np.ndarray]
+"""(side, channel, price) of a mark, a bin's width and how many."""
 LONG_AGO_NS = 1 << 61
 """The age of what never was."""
 
@@ -45,7 +47,8 @@ LONG_AGO_NS = 1 << 61
 class Page:
     """What the atlas says at one close. All of it was known then.
 
-    `channels` (side, channel, price) are the maps in the frame's own bins, outward; NaN where not recorded or covered.
+    `channels` (side, channel, price) are the maps that `FrameSpec.channels` chose, in the frame's own bins, outward;
+    NaN where not recorded or covered. The others are not read: that took a tenth of a close's time.
     `scalars` (side, scalar). `scene` holds zones, walls, nodes and venues as records, and the maps by whole grid bins
     (`patterns.scene`); `found` (pattern, side) is of `patterns.pattern`.
     """
@@ -89,13 +92,17 @@ class Atlas:
         self.channels = (*(f"liquidation_{name}" for name in self.names), *others)
         maps = tuple(f"{scalar}{tail}" for tail, one in self._named for scalar in one.scalar_names)
         self.scalar_names = (*maps, *self.patterns.scalar_names)
+        chosen = self._positions(spec.frame.channels)
+        self.chosen = tuple(self.channels[i] for i in chosen)
+        """Names of the channels that the frame shows, in the order of `channels`."""
+        self._shown = self._readers(chosen)
 
     def _maps(self) -> list[tuple[str, HeatMap[Any]]]:
         """Every map behind the protocol, with what its channels and scalars are called besides."""
         own = [(f"_{venue.name}", one) for venue in self.venues for one in venue.maps]
         return [*own, ("", self.stops), ("", self.funding)]
 
-    def positions(self, patterns: Iterable[str]) -> np.ndarray:
+    def _positions(self, patterns: Iterable[str]) -> list[int]:
         """Where the channels stand that any of these names or shell patterns means, in the order of `channels`.
 
         Raises `ConfigError` for a pattern that means none, with what there is.
@@ -107,7 +114,19 @@ class Atlas:
                 there = ", ".join(self.channels)
                 raise ConfigError(f"frame.channels: no channel is called {pattern}; there are {there}")
             found |= meant
-        return np.array(sorted(found), dtype=np.intp)
+        return sorted(found)
+
+    def _readers(self, chosen: list[int]) -> list[tuple[Outward, list[int]]]:
+        """Each map of which a channel is chosen, and which of its own channels those are."""
+        found, first = [], 0
+        maps: list[tuple[Outward, int]] = [(venue.liquidation_outward, 1) for venue in self.venues]
+        maps += [(one.outward, len(one.channels)) for _, one in self._named]
+        for outward, count in maps:
+            own = [i - first for i in chosen if first <= i < first + count]
+            if own:
+                found.append((outward, own))
+            first += count
+        return found
 
     def step(self, step: Step, mark: Candle | None, main: LiquidationMap) -> None:
         """Fold one step in, after `main`, the map of the first venue; without a mark the last one stands still."""
@@ -134,11 +153,14 @@ class Atlas:
         """What the maps show in `bins` of `width_log` outward from the mark, and what was found in the last step."""
         if self.scene is None:
             raise StepError("the atlas has seen no step with a mark")
-        channels = [venue.liquidation_outward(mark, width_log, bins) for venue in self.venues]
-        channels += [one.outward(mark, width_log, bins) for _, one in self._named]
+        channels, at = np.empty((2, len(self.chosen), bins), np.float32), 0
+        for outward, own in self._shown:
+            shown = outward(mark, width_log, bins)
+            channels[:, at : at + len(own)] = shown if len(own) == shown.shape[1] else shown[:, own]
+            at += len(own)
         scalars = [one.scalars() for _, one in self._named]
         return Page(
-            np.concatenate(channels, axis=1).astype(np.float32),
+            channels,
             np.concatenate([*scalars, self.patterns.scalars()], axis=1),
             self.scene,
             copied(self.patterns.found),

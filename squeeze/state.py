@@ -128,9 +128,7 @@ class MarketState:
         self.scalar_names = (*self.price.names, *self.heat.names, *self.flow.names, *CLOCK_NAMES)
         self.scalar_names += () if self.atlas is None else self.atlas.scalar_names
         self.channel_names = tuple(f"unit_{leverage:g}x" for leverage in spec.map.leverages)
-        if self.atlas is not None:
-            self._chosen = self.atlas.positions(frame.channels)
-            self.channel_names += tuple(self.atlas.channels[i] for i in self._chosen)
+        self.channel_names += () if self.atlas is None else self.atlas.chosen
         standing = _standing_degradation(spec)
         self._degraded = standing, standing | Degraded.VOLUME_UNIFORM
         self._stale = [
@@ -256,7 +254,7 @@ class MarketState:
         velocity = price[:, self._velocity]
         heat = self.heat.values(share, found, sigma, velocity)
         page = None if self.atlas is None else self.atlas.page(mark.close, width, spec.price_bins)
-        channels = units if page is None else np.concatenate([units, page.channels[:, self._chosen]], axis=1)
+        channels = units if page is None else np.concatenate([units, page.channels], axis=1)
         scalars = self._row(price, heat, step.close_ns, page)
         unhealthy = self._unhealthy(step.close_ns)
         volume_base = step.venue(self.spec.market.bars.venue).volume_base

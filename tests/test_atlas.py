@@ -12,8 +12,15 @@ from squeeze.errors import StepError
 from squeeze.market.events import Broken, Feed, Funding, Gap, OpenInterest
 from squeeze.market.steps import Step
 from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
+from squeeze.spec import Spec
 from squeeze.state import Degraded, Frame, MarketState
 from tests.venues import BIN_LOG, VENUES, history, spec
+
+
+def all_shown() -> Spec:
+    """What listens, with every channel in the frame."""
+    plain = spec()
+    return msgspec.structs.replace(plain, frame=msgspec.structs.replace(plain.frame, channels=("*",)))
 
 
 def steps(count: int, seed: int = 0) -> list[Step]:
@@ -33,7 +40,7 @@ def told(frame: Frame) -> bytes:
 @pytest.fixture(scope="module")
 def ran() -> tuple[list[Step], list[bytes], MarketState]:
     """A day of it."""
-    walk, state = steps(600), MarketState(spec())
+    walk, state = steps(600), MarketState(all_shown())
     return walk, [told(state.advance(step)) for step in walk], state
 
 
@@ -54,12 +61,12 @@ def test_the_frame_holds_them_after_the_models_own_scalars(ran):
     names = state.atlas.scalar_names
     assert state.scalar_names[-len(names) :] == names
     np.testing.assert_array_equal(frame.scalars[:, -len(names) :], frame.page.scalars.astype(np.float32))
-    assert frame.page.channels.shape == (2, len(state.atlas.channels), 16)
+    assert frame.page.channels.shape == (2, len(state.atlas.chosen), 16)
 
 
 def test_zones_walls_and_patterns_are_found_in_it(ran):
     walk, _, _ = ran
-    state, zones, walls, flagged = MarketState(spec()), 0, 0, set()
+    state, zones, walls, flagged = MarketState(all_shown()), 0, 0, set()
     for step in walk:
         page = state.advance(step).page
         if page is None:
@@ -74,16 +81,16 @@ def test_zones_walls_and_patterns_are_found_in_it(ran):
 def test_the_future_changes_nothing_that_was_said(ran):
     walk, said, _ = ran
     other = [*walk[:300], *itertools.islice(history(9), 300, 400)]
-    state = MarketState(spec())
+    state = MarketState(all_shown())
     assert [told(state.advance(step)) for step in other[:300]] == said[:300]
 
 
 def test_going_on_from_a_snapshot_says_the_same_bytes(ran):
     walk, said, _ = ran
-    one = MarketState(spec())
+    one = MarketState(all_shown())
     for step in walk[:400]:
         one.advance(step)
-    other = MarketState(spec())
+    other = MarketState(all_shown())
     other.restore(one.snapshot())
     assert [told(other.advance(step)) for step in walk[400:]] == said[400:]
 
@@ -123,7 +130,7 @@ def mirrored_part(part: VenueStep) -> VenueStep:
 
 
 def test_a_mirrored_market_has_a_mirrored_atlas():
-    one, other = MarketState(spec()), MarketState(spec())
+    one, other = MarketState(all_shown()), MarketState(all_shown())
     names = one.atlas.scalar_names
     # Crowded longs and crowded shorts have thresholds of their own, and so have what follows from them.
     crowded = ("pattern_funding_extreme", "pattern_funding_asymmetry")
@@ -138,7 +145,7 @@ def test_a_mirrored_market_has_a_mirrored_atlas():
 
 
 def test_steps_without_a_mark_leave_the_maps_standing_and_the_page_empty():
-    state = MarketState(spec())
+    state = MarketState(all_shown())
     walk = steps(120, 4)
     for step in walk[:100]:
         state.advance(step)
@@ -166,7 +173,7 @@ def falling(part: VenueStep) -> VenueStep:
 
 @pytest.mark.parametrize("spoil", [crossed, negative, falling], ids=["a crossed book", "negative coins", "no candle"])
 def test_what_makes_no_sense_of_another_venue_is_left_out_and_flagged(spoil):
-    state, whole = MarketState(spec()), MarketState(spec())
+    state, whole = MarketState(all_shown()), MarketState(all_shown())
     for step in steps(60, 5):
         bad = step
         if "b" in step.venues and step.venues["b"].book is not None:
@@ -178,7 +185,7 @@ def test_what_makes_no_sense_of_another_venue_is_left_out_and_flagged(spoil):
 
 
 def test_a_jump_of_open_interest_and_another_funding_interval_are_flagged_once():
-    state, flags = MarketState(spec()), []
+    state, flags = MarketState(all_shown()), []
     for i, step in enumerate(steps(40, 6)):
         part = step.venues["a"]
         at = {"venue": "a", "symbol": "S", "event_ns": step.close_ns, "known_at_ns": step.close_ns}
@@ -194,7 +201,7 @@ def test_a_jump_of_open_interest_and_another_funding_interval_are_flagged_once()
 
 @pytest.mark.parametrize("field", ["last", "mark"])
 def test_a_bad_candle_of_the_first_venue_is_refused_and_changes_nothing(field):
-    state = MarketState(spec())
+    state = MarketState(all_shown())
     walk = steps(52, 7)
     for step in walk[:50]:
         state.advance(step)
@@ -223,7 +230,7 @@ def test_one_venue_by_itself_is_an_atlas_too():
 
 
 def test_a_restored_state_goes_through_an_empty_step_as_the_one_it_was_taken_from():
-    one, other, walk = MarketState(spec()), MarketState(spec()), steps(203, 9)
+    one, other, walk = MarketState(all_shown()), MarketState(all_shown()), steps(203, 9)
     for step in walk[:200]:
         one.advance(step)
     other.restore(one.snapshot())
@@ -244,7 +251,7 @@ def of_other_bands(part: VenueStep) -> VenueStep:
 
 @pytest.mark.parametrize("spoil", [crossed, overlapping, of_other_bands])
 def test_a_bad_book_of_the_first_venue_is_left_out_too_and_the_next_step_is_sound(spoil):
-    state = MarketState(spec())
+    state = MarketState(all_shown())
     for step in steps(100, 10):
         if step.venues["a"].book is None:
             continue
@@ -255,7 +262,7 @@ def test_a_bad_book_of_the_first_venue_is_left_out_too_and_the_next_step_is_soun
 
 
 def test_a_venue_that_fell_silent_is_no_part_of_what_all_add_up_to():
-    state, walk = MarketState(spec()), steps(200, 11)
+    state, walk = MarketState(all_shown()), steps(200, 11)
     for step in walk[:120]:
         whole = state.advance(step).page.scene if step.close_ns > walk[20].close_ns else state.advance(step)
     for step in walk[120:]:
@@ -269,7 +276,7 @@ def test_a_venue_that_fell_silent_is_no_part_of_what_all_add_up_to():
 
 
 def test_liquidations_of_a_silent_venue_are_unknown_and_those_of_a_broken_feed_not_complete():
-    state, walk = MarketState(spec()), steps(40, 12)
+    state, walk = MarketState(all_shown()), steps(40, 12)
     for step in walk[:38]:
         state.advance(step)
     part = walk[38].venues["b"]

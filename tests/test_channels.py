@@ -71,18 +71,18 @@ def test_channels_without_an_atlas_are_refused():
 
 
 def test_a_frame_holds_them_beside_what_it_would_hold_without(frames):
-    plain, atlas = MarketState(spec()), MarketState(choosing(*CHOSEN)).atlas
-    at = [atlas.channels.index(name) for name in IN_ORDER]
+    plain, everything = MarketState(spec()), MarketState(choosing("*"))
+    at = [everything.channel_names.index(name) for name in IN_ORDER]
     shown = 0
     for step, frame in zip(steps(60), frames, strict=False):
-        other = plain.advance(step)
+        other, all_shown = plain.advance(step), everything.advance(step)
         assert frame.channels.dtype == np.float32
         assert frame.channels.shape == (2, len(UNITS) + len(IN_ORDER), 16)
         np.testing.assert_array_equal(frame.channels[:, : len(UNITS)], other.channels)
         np.testing.assert_array_equal(frame.scalars, other.scalars)
         assert (frame.unhealthy, frame.degraded) == (other.unhealthy, other.degraded)
         if other.page is not None:
-            np.testing.assert_array_equal(frame.channels[:, len(UNITS) :], other.page.channels[:, at])
+            np.testing.assert_array_equal(frame.channels[:, len(UNITS) :], all_shown.channels[:, at])
             shown += 1
     assert shown > 50
 
