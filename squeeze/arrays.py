@@ -6,6 +6,8 @@ squeeze* (price falls, longs are liquidated), side 1 the *short squeeze*. Each s
 therefore swaps the two sides and changes nothing else.
 """
 
+import functools
+import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -48,3 +50,17 @@ HiddenState = Float32[np.ndarray, "side hidden"]
 
 StepTimes = Int64[np.ndarray, " step"]
 """UTC nanoseconds at which each step closed."""
+
+
+def doubles(*values: float) -> np.ndarray:
+    """Values in a row that is not to be written to, in less than half of the time that `np.array` takes.
+
+    >>> doubles(1.0, 2.5).tolist()
+    [1.0, 2.5]
+    """
+    return np.frombuffer(_packer(len(values)).pack(*values))
+
+
+@functools.cache
+def _packer(count: int) -> struct.Struct:
+    return struct.Struct(f"{count}d")

@@ -8,7 +8,9 @@ import math
 import msgspec
 import numpy as np
 
+from squeeze.arrays import doubles
 from squeeze.market.books import Book
+from squeeze.market.depth_kernel import SIDES_FROM, walked
 
 BANDS_BPS = (10.0, 25.0, 50.0, 100.0, 200.0)
 """Distances from the mid within which depth is summed, in basis points."""
@@ -19,6 +21,7 @@ ORDERS_USD = (10_000.0, 100_000.0, 1_000_000.0)
 WINDOW_LOG = 0.05
 """How far from the mid levels are looked at: a book of 5,000 levels a side has most of them further out."""
 
+_BANDS_BPS, _ORDERS_USD = np.array(BANDS_BPS), np.array(ORDERS_USD)
 Amounts = tuple[float, ...]
 
 
@@ -50,71 +53,37 @@ class BookSummary(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 def summarise(book: Book, bin_log: float) -> BookSummary | None:
     """The summary of a book; None for one that is not valid, lacks a side or is crossed."""
-    if not book.valid or not book.bids or not book.asks:
+    if not book.valid:
         return None
-    bid, ask = book.best()
-    if bid >= ask:
+    bids, asks = book.bids, book.asks
+    levels = doubles(*bids, *bids.values(), *asks, *asks.values())
+    numbers = walked(
+        levels, len(bids), len(asks), book.depth != 0, bin_log, _BANDS_BPS, _ORDERS_USD, WINDOW_LOG
+    ).tolist()
+    if not numbers:
         return None
-    mid = (bid + ask) / 2
-    limits = (min(book.bids), max(book.asks)) if book.depth else (0.0, math.inf)
-    bid_prices, bid_usd = _side(book.bids, mid, falling=True)
-    ask_prices, ask_usd = _side(book.asks, mid, falling=False)
-    bids = tuple(_within(bid_prices, bid_usd, mid * (1e4 - b) / 1e4, limits, below=True) for b in BANDS_BPS)
-    asks = tuple(_within(ask_prices, ask_usd, mid * (1e4 + b) / 1e4, limits, below=False) for b in BANDS_BPS)
-    first, last = (
-        math.floor(math.log(min(max(limit, mid * (1 - WINDOW_LOG)), mid * (1 + WINDOW_LOG))) / bin_log)
-        for limit in limits
-    )
-    count = last - first + 1
+    bid, ask, first, *_ = numbers
+    mid, sides = (bid + ask) / 2, numbers[SIDES_FROM:]
+    middle = len(sides) // 2
+    (bids_in, sold_at, bids_usd), (asks_in, bought_at, asks_usd) = _parts(sides[:middle]), _parts(sides[middle:])
     return BookSummary(
         event_ns=book.event_ns,
         bid=bid,
         ask=ask,
         spread_bps=(ask - bid) / mid * 1e4,
-        bid_depth_usd=bids,
-        ask_depth_usd=asks,
-        imbalance=tuple((b - a) / (b + a) if b + a else math.nan for b, a in zip(bids, asks, strict=True)),
-        buy_cost_bps=tuple(_cost(ask_prices, ask_usd, usd, mid) for usd in ORDERS_USD),
-        sell_cost_bps=tuple(-_cost(bid_prices, bid_usd, usd, mid) for usd in ORDERS_USD),
+        bid_depth_usd=bids_in,
+        ask_depth_usd=asks_in,
+        imbalance=tuple((b - a) / (b + a) if b + a else math.nan for b, a in zip(bids_in, asks_in, strict=True)),
+        buy_cost_bps=tuple((price / mid - 1) * 1e4 for price in bought_at),
+        sell_cost_bps=tuple(-(price / mid - 1) * 1e4 for price in sold_at),
         bin_log=bin_log,
-        first_bin=first,
-        bids_usd=_bins(bid_prices, bid_usd, bin_log, first, count),
-        asks_usd=_bins(ask_prices, ask_usd, bin_log, first, count),
+        first_bin=int(first),
+        bids_usd=bids_usd,
+        asks_usd=asks_usd,
     )
 
 
-def _side(levels: dict[float, float], mid: float, falling: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Prices from the best on to the window's end, and the USD at each."""
-    prices = np.fromiter(levels, np.float64, len(levels))
-    sizes = np.fromiter(levels.values(), np.float64, len(levels))
-    near = np.abs(prices - mid) <= WINDOW_LOG * mid
-    prices, sizes = prices[near], sizes[near]
-    order = np.argsort(-prices if falling else prices)
-    return prices[order], (prices * sizes)[order]
-
-
-def _within(prices: np.ndarray, usd: np.ndarray, border: float, limits: tuple[float, float], below: bool) -> float:
-    """USD between the best price and a border, both included; NaN where the feed does not reach it."""
-    if border < limits[0] or border > limits[1]:
-        return math.nan
-    inside = prices >= border if below else prices <= border
-    return float(usd[inside].sum())
-
-
-def _cost(prices: np.ndarray, usd: np.ndarray, order_usd: float, mid: float) -> float:
-    """Average price of an order that takes from the best price on, against the mid, in basis points."""
-    filled = np.cumsum(usd)
-    if not len(filled) or filled[-1] < order_usd:
-        return math.nan
-    last = int(np.searchsorted(filled, order_usd))
-    taken = usd[: last + 1].copy()
-    taken[last] -= filled[last] - order_usd
-    coins = float((taken / prices[: last + 1]).sum())
-    return (order_usd / coins / mid - 1) * 1e4
-
-
-def _bins(prices: np.ndarray, usd: np.ndarray, bin_log: float, first: int, count: int) -> Amounts:
-    """USD by bin, for levels that lie in one of them."""
-    bins = np.floor(np.log(prices) / bin_log).astype(np.int64) - first
-    inside = (bins >= 0) & (bins < count)
-    return tuple(np.bincount(bins[inside], weights=usd[inside], minlength=count).astype(np.float64).tolist())
+def _parts(side: list[float]) -> tuple[Amounts, Amounts, Amounts]:
+    """USD by band, average price by order, USD by bin."""
+    bands, orders = len(BANDS_BPS), len(BANDS_BPS) + len(ORDERS_USD)
+    return tuple(side[:bands]), tuple(side[bands:orders]), tuple(side[orders:])

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from squeeze.arrays import doubles
 from squeeze.market.books import Book
 from squeeze.market.conventions import completeness
 from squeeze.market.depth import BookSummary, summarise
@@ -42,10 +43,11 @@ from squeeze.market.events import (
     Quote,
     Trade,
 )
+from squeeze.market.tally_kernel import fold
 from squeeze.market.venue_step import Candle, PriceFlow, VenueStep
 
-FOLD = 4096
-"""Trades put by before they are added up; bounds what an hour's step of a busy market holds."""
+FOLD = 256
+"""Trades put by before they are added up; bounds what is left to do at the close of a busy minute."""
 
 
 class Carried(msgspec.Struct):
@@ -142,7 +144,7 @@ class Tally:
             self.stamps.append(event)
 
     def _fold(self) -> None:
-        """Add up the trades that have been put by. All at once costs a quarter of one by one."""
+        """Add up the trades that have been put by. So many at once cost a fraction of one by one."""
         trades, self.trades = self.trades, []
         if not trades:
             return
@@ -151,19 +153,15 @@ class Tally:
         count = len(trades)
         if not count:
             return
+        prices = doubles(*[t.price for t in trades])
+        coins = doubles(*[t.size_base if t.taker_buys else -t.size_base for t in trades])
         event_ns = np.fromiter([t.event_ns for t in trades], np.int64, count)
-        prices = np.fromiter([t.price for t in trades], np.float64, count)
-        sizes = np.fromiter([t.size_base if t.taker_buys else -t.size_base for t in trades], np.float64, count)
-        self._add_flow(prices, sizes)
-        before = np.maximum.accumulate(event_ns)
-        if self.last is not None:
-            before = np.maximum(before, self.last.last_ns)
-        self.counts["out_of_order"] += int((event_ns < before).sum())
-        first, newest = int(event_ns.argmin()), count - 1 - int(event_ns[::-1].argmax())
-        ran = Running(
-            float(prices[first]), float(prices.max()), float(prices.min()), float(prices[newest]),
-            int(event_ns[first]), int(event_ns[newest]),
-        )  # fmt: skip
+        last_ns = -1 if self.last is None else self.last.last_ns
+        opens, closes, high, low, out_of_order, first_bin, sides = fold(prices, coins, event_ns, self.bin_log, last_ns)
+        self.counts["out_of_order"] += out_of_order
+        self._add_flow(first_bin, *sides.tolist())
+        opened, closed = trades[opens], trades[closes]
+        ran = Running(opened.price, high, low, closed.price, opened.event_ns, closed.event_ns)
         self.last = ran if self.last is None else self.last.extended(ran)
 
     def _usable(self, trades: list[Trade]) -> list[Trade]:
@@ -177,15 +175,12 @@ class Tally:
         self.counts["late"] += len(trades) - len(usable)
         return usable
 
-    def _add_flow(self, prices: np.ndarray, sizes: np.ndarray) -> None:
-        """Add sizes, of sales below zero, to the bins of their prices."""
-        bins = np.floor(np.log(prices) / self.bin_log).astype(np.int64)
-        first = int(bins.min())
-        buys = np.bincount(bins - first, np.maximum(sizes, 0.0))
-        sells = np.bincount(bins - first, np.maximum(-sizes, 0.0))
-        for at in np.flatnonzero(buys + sells).tolist():
-            had = self.flow.get(first + at, (0.0, 0.0))
-            self.flow[first + at] = had[0] + float(buys[at]), had[1] + float(sells[at])
+    def _add_flow(self, first_bin: int, bought: list[float], sold: list[float]) -> None:
+        flow = self.flow
+        for bin_, (buys, sells) in enumerate(zip(bought, sold, strict=True), first_bin):
+            if buys or sells:
+                had = flow.get(bin_)
+                flow[bin_] = (buys, sells) if had is None else (had[0] + buys, had[1] + sells)
 
     def _price(self, event: Price) -> None:
         self.heard = True
@@ -301,6 +296,9 @@ class Tally:
         """The summary of the deepest book; a crossed one is emptied, and the hole noted."""
         for depth in sorted(self.books, key=lambda depth: depth or np.inf, reverse=True):
             book = self.books[depth]
+            summary = summarise(book, self.bin_log)
+            if summary is not None:
+                return summary
             if book.valid and book.crossed:
                 book.lose()
                 self.counts["crossed"] += 1
@@ -317,9 +315,6 @@ class Tally:
                         depth=depth,
                     )
                 )
-            summary = summarise(book, self.bin_log)
-            if summary is not None:
-                return summary
         return None
 
     def snapshot(self) -> dict[str, Any]:
