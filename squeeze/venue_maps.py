@@ -111,11 +111,9 @@ class VenueMaps:
 
     def liquidation_outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
         """(side, 1, price): prior-weighted share of the venue's open interest; NaN before that is known."""
-        coins = self.liquidation.outward(mark, width_log, bins) if self.open_interest_base > 0 else None
-        if coins is None:
+        if not self.open_interest_base > 0:
             return np.full((2, 1, bins), math.nan)
-        share: np.ndarray = (self.liquidation.prior @ coins)[:, None] / self.open_interest_base
-        return share
+        return self.liquidation.share_outward(mark, width_log, bins)
 
     def book_outward(self, mark_bin: int, bins: int) -> np.ndarray:
         """(side, bin): USD that rest, by whole bins from the mark's own; NaN where not covered."""

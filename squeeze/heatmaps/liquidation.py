@@ -306,6 +306,14 @@ class LiquidationMap:
         liquidation_read.outward(self.store, self.scale, here, width_log / bin_log, out)
         return out
 
+    def share_outward(self, mark: float, width_log: float, bins: int) -> np.ndarray:
+        """(side, 1, price): what `outward` gives under the prior weights, as a share of open interest."""
+        out, bin_log = np.empty((2, 1, bins)), self.spec.bin_log
+        here = grid.position(mark, bin_log, self.origin)
+        whole = self.open_interest_base
+        liquidation_read.share_outward(self.store, self.scale, self.prior, here, width_log / bin_log, whole, out)
+        return out
+
     def profile(self, mark: float, bins: int) -> tuple[np.ndarray, np.ndarray]:
         """Prior-weighted coins by whole grid bins outward from the mark's own bin, and the same times birth (days)."""
         mass, born = np.empty((2, bins)), np.empty((2, bins))

@@ -36,6 +36,21 @@ def outward(store: np.ndarray, scale: np.ndarray, mark: float, width: float, out
 
 @njit(cache=True, error_model="numpy")
 @no_type_check
+def share_outward(
+    store: np.ndarray, scale: np.ndarray, prior: np.ndarray, mark: float, width: float, whole: float, out: np.ndarray
+) -> None:
+    """`outward` of all buckets under the prior weights, as a share of `whole`, into `out` (side, 1, price)."""
+    units = np.empty((2, prior.size, out.shape[2]))
+    outward(store, scale, mark, width, units)
+    for side in range(2):
+        out[side, 0] = 0.0
+        for bucket in range(prior.size):
+            for price in range(out.shape[2]):
+                out[side, 0, price] += prior[bucket] / whole * units[side, bucket, price]
+
+
+@njit(cache=True, error_model="numpy")
+@no_type_check
 def profile(
     store: np.ndarray, scale: np.ndarray, prior: np.ndarray, here: int, mass: np.ndarray, born: np.ndarray
 ) -> None:

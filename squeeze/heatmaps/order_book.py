@@ -84,8 +84,11 @@ class OrderBookMap:
         count = len(book.bids_usd)
         if len(book.asks_usd) != count:
             raise StepError(f"a book has as many bins of bids as of asks, got {count} and {len(book.asks_usd)}")
-        lengths = {len(row) for row in (book.bid_depth_usd, book.ask_depth_usd, book.imbalance)}
-        if lengths != {len(BANDS_BPS)} or {len(book.buy_cost_bps), len(book.sell_cost_bps)} != {len(ORDERS_USD)}:
+        bands, orders = len(BANDS_BPS), len(ORDERS_USD)
+        if not (
+            len(book.bid_depth_usd) == len(book.ask_depth_usd) == len(book.imbalance) == bands
+            and len(book.buy_cost_bps) == len(book.sell_cost_bps) == orders
+        ):
             raise StepError("a book's depth and cost are of other bands and orders")
         amounts = doubles(
             *book.bids_usd, *book.asks_usd, *book.bid_depth_usd, *book.ask_depth_usd, *book.imbalance,

@@ -79,12 +79,13 @@ class HeatScalars:
 
     def values(self, share: np.ndarray, zones: list[Zone], sigma: float, velocity: np.ndarray) -> np.ndarray:
         """(side, scalar) from the map by bins outward from the mark, its zones, and the velocity toward danger."""
-        nearest = np.full((2, 6), math.nan)
-        nearest[:, 0] = 0.0
-        for zone in reversed(zones):  # each side's nearest comes last
-            row = nearest[zone.side]
-            row[0] += 1.0
-            row[1:] = zone.near_log, zone.mass_share, zone.width_log, zone.age_days, velocity[zone.side]
+        nearest, counts = np.full((2, 6), math.nan), [0, 0]
+        for zone in zones:  # each side's nearest comes first
+            side = zone.side
+            if not counts[side]:
+                nearest[side, 1:] = zone.near_log, zone.mass_share, zone.width_log, zone.age_days, velocity[side]
+            counts[side] += 1
+        nearest[:, 0] = counts
         out = np.empty((2, len(self.names)))
         _heat_scalars(share, self.bin_log, sigma, self.distances, self.swept_share, nearest, out)
         return out
