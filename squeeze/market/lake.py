@@ -382,7 +382,9 @@ def _by_known(kind: str, pieces: list[Columns]) -> Columns:
     """
     rows = {n: np.concatenate([p[n] for p in pieces] or [np.empty(0, d)]) for n, d in schema_of(kind).items()}
     first = (rows["is_change"],) if kind == "book" else ()
-    return take(rows, np.lexsort((rows["event_ns"], *first, rows["known_at_ns"])))
+    order = np.lexsort((rows["event_ns"], *first, rows["known_at_ns"]))
+    is_sorted = bool((order[1:] > order[:-1]).all())  # what nearly all days are: to take them again costs the most
+    return rows if is_sorted else take(rows, order)
 
 
 def _known_within(rows: Columns, start_ns: int | None, end_ns: int | None) -> Columns:

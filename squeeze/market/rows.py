@@ -24,7 +24,6 @@ from squeeze.market.events import (
     Funding,
     FundingForecast,
     Gap,
-    Levels,
     Liquidation,
     LiquidationSum,
     OpenInterest,
@@ -62,6 +61,7 @@ NO_LEVEL = -1
 """The `side` of the row that stands for an update without levels; 0 is a bid, 1 an ask."""
 
 CHUNK = 8192  # rows turned into Python objects at a time
+BOOKS = 1024  # updates of a book whose stamps are
 
 
 def event_type(kind: str) -> type[AnyEvent]:
@@ -142,20 +142,28 @@ def _level_rows(update: BookUpdate) -> Iterable[tuple[float, ...]]:
 
 
 def _book_updates(rows: Columns, common: dict[str, Any]) -> Iterator[BookUpdate]:
-    starts = np.flatnonzero(rows["place"] == 0)
-    ends = np.append(starts[1:], len(rows["place"]))
+    is_first = rows["place"] == 0
+    if ((rows["side"][1:] < rows["side"][:-1]) & ~is_first[1:]).any():  # an archive's, with bids and asks mixed
+        order = np.lexsort((rows["side"], is_first.cumsum()))
+        rows = {name: column if name == "place" else column[order] for name, column in rows.items()}
+    starts = np.flatnonzero(is_first)
+    if not len(starts):
+        return
+    bids, asks = (np.add.reduceat(rows["side"] == side, starts, dtype=np.int64) for side in (0, 1))
     shared = ("event_ns", "known_at_ns", "quality", "depth", "last_id", "first_id", "previous_id")
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
-        sides, prices, sizes = (rows[name][start:end] for name in ("side", "price", "size_base"))
-        ids: dict[str, Any] = {name: int(rows[name][start]) for name in shared}
-        yield BookUpdate(
-            **common,
-            **ids,
-            is_snapshot=not rows["is_change"][start],
-            bids=_levels(prices[sides == 0], sizes[sides == 0]),
-            asks=_levels(prices[sides == 1], sizes[sides == 1]),
-        )
-
-
-def _levels(prices: np.ndarray, sizes: np.ndarray) -> Levels:
-    return list(zip(prices.tolist(), sizes.tolist(), strict=True))
+    for at in range(0, len(starts), BOOKS):
+        chunk = slice(at, at + BOOKS)
+        first = starts[chunk]
+        columns = [rows[name][first].tolist() for name in shared]
+        places = (first, first + bids[chunk], first + bids[chunk] + asks[chunk], rows["is_change"][first])
+        for (start, middle, end, is_change), *ids in zip(
+            zip(*(place.tolist() for place in places), strict=True), *columns, strict=True
+        ):
+            levels = list(zip(rows["price"][start:end].tolist(), rows["size_base"][start:end].tolist(), strict=True))
+            yield BookUpdate(
+                **common,
+                **dict(zip(shared, ids, strict=True)),
+                is_snapshot=not is_change,
+                bids=levels[: middle - start],
+                asks=levels[middle - start :],
+            )
