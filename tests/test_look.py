@@ -1,6 +1,7 @@
 """What the machine is shown: zones that keep their names, ranks, what is too old, and nothing that was not there."""
 
 import math
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -9,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scenes import market
 
+from squeeze.atlas import Page
 from squeeze.errors import StepError
 from squeeze.market.events import DAY_NS, HOUR_NS, MINUTE_NS, SECOND_NS, Broken, Feed, Gap, Price
 from squeeze.market.venue_step import Candle
+from squeeze.patterns.catalogue import NAMES
+from squeeze.patterns.pattern import FINDING
 from squeeze.signals.kept_scene import pack, unpack
 from squeeze.signals.look import Lookout, LookoutState
 from squeeze.signals.staleness import Heard, StalenessSpec, is_silent, stale
@@ -198,6 +202,24 @@ def test_a_word_is_passed_on_and_a_snapshot_shows_the_same():
     assert msgspec.msgpack.encode(other.snapshot()) == taken
     later = now_ns + 5 * SECOND_NS
     assert repr(other.view(later, word)) == repr(lookout.view(later, word))
+
+
+def test_the_nearest_voids_of_a_page_are_seen_and_kept_until_the_next_frame():
+    scene, found = market(), np.zeros((len(NAMES), 2), FINDING)
+    found["evidence"] = math.nan
+    found["evidence"][NAMES.index("voids"), 1, :2] = 0.01, 0.005
+    lookout, shown = Lookout(SPEC), Page(np.zeros((2, 0, 4), np.float32), np.zeros((2, 0)), scene, found)
+    heard(lookout, 1, 100.0)
+    lookout.on_frame(replace(frame(1, 101.0), page=shown), 1000.0)
+    other = Lookout(SPEC)
+    other.restore(lookout.snapshot())
+    near = float(scene.now["mark_bin"][0] * scene.now["bin_log"][0]) + 0.01
+    for one in (lookout, other):
+        below, above = one.view(START + SECOND_NS, None).voids
+        assert below is None
+        assert (math.log(above.low), math.log(above.high)) == pytest.approx((near, near + 0.005), abs=1e-12)
+    lookout.on_frame(frame(2, 101.0), 1000.0)
+    assert lookout.view(START + SECOND_NS, None).voids == (None, None)
 
 
 def test_a_record_of_another_shape_is_refused():

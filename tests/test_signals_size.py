@@ -12,6 +12,7 @@ from squeeze.market.events import MINUTE_NS, SECOND_NS
 from squeeze.market.instruments import Instrument, Tier
 from squeeze.signals import exits, sizing
 from squeeze.signals.strategy_trade import Account, RiskRules
+from squeeze.signals.view import VoidView
 from tests.squeezes import Market, story, strategy_of
 
 NAN = math.nan
@@ -109,10 +110,21 @@ def test_the_first_stop_lies_beyond_the_consolidation_the_least_distance_and_eve
 def test_targets_lie_just_before_the_next_major_zones_on_the_way():
     zone = Market().zone(0, "1")
     places = {"a": 98.0, "b": 96.0, "c": 97.0, "d": 99.0, "e": 101.0, "f": 90.0}
-    zones = [replace(zone, id=name, low=low, high=low + 0.3, major=name != "c") for name, low in places.items()]
-    assert exits.targets("sell", 100.0, zones, ("d",), STRATEGY) == (98.35, 96.35)
-    assert exits.targets("buy", 100.0, zones, (), STRATEGY) == (100.94,)
-    assert exits.targets("buy", 102.0, zones, (), STRATEGY) == ()
+    zones = tuple(replace(zone, id=name, low=low, high=low + 0.3, major=name != "c") for name, low in places.items())
+    view = Market().view(zones=zones)
+    assert exits.targets("sell", 100.0, view, ("d",), STRATEGY) == (98.35, 96.35)
+    assert exits.targets("buy", 100.0, view, (), STRATEGY) == (100.94,)
+    assert exits.targets("buy", 102.0, view, (), STRATEGY) == ()
+
+
+def test_the_far_end_of_the_next_void_on_the_way_is_a_target_too():
+    major = replace(Market().zone(1, "1"), id="e", low=104.0, high=104.3, major=True)
+    voids = (VoidView(low=97.0, high=98.5), VoidView(low=100.5, high=102.0))
+    view = Market().view(zones=(major,), voids=voids)
+    assert exits.targets("buy", 100.0, view, (), STRATEGY) == (101.94, 103.94)
+    assert exits.targets("sell", 100.0, view, (), STRATEGY) == (97.05,)
+    assert exits.targets("buy", 102.0, view, (), STRATEGY) == (103.94,), "a void that was gone through is none"
+    assert exits.targets("sell", 100.0, replace(view, voids=(None, voids[1])), (), STRATEGY) == ()
 
 
 def managed(**strategy):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from squeeze.patterns import voids
+from squeeze.patterns.pattern import FINDING
 from tests.pattern_laws import assert_mirrors
 from tests.scenes import BIN_LOG, CLOSE_NS, MARK_BIN, MINUTE_NS, detect, market
 
@@ -117,6 +118,16 @@ def test_the_nearest_of_two_voids_is_the_evidence_and_both_count():
     below, _ = detect(voids, seen, quantile=0.13)
     assert below.evidence["near_log"] == pytest.approx(0.01)
     assert below.score == pytest.approx(26 / 101)
+
+
+@pytest.mark.parametrize(("side", "low_bin"), [(0, MARK_BIN - 29), (1, MARK_BIN + 20)])
+def test_the_edges_of_the_nearest_void_are_those_of_its_outermost_bins(side, low_bin):
+    seen, found = scene(side), np.zeros(2, FINDING)
+    for at, one in enumerate(detect(voids, seen, **FEW)):
+        found["evidence"][at, :4] = list(one.evidence.values())
+    edges = voids.nearest_log(seen, found)
+    assert edges[side] == pytest.approx((low_bin * BIN_LOG, (low_bin + 10) * BIN_LOG), abs=1e-12)
+    assert edges[1 - side] is None
 
 
 @pytest.mark.parametrize(("side", "way"), [(0, -1), (1, 1)])

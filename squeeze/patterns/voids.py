@@ -94,6 +94,18 @@ def detect(scene: Scene, thresholds: np.void, memory: np.void, out: np.ndarray) 
         found.flag = int(void > 0)
 
 
+def nearest_log(scene: Scene, found: np.ndarray) -> tuple[tuple[float, float] | None, tuple[float, float] | None]:
+    """Lower and upper edge of each side's nearest void, as logs of prices; None where there is none.
+
+    `found` (side) is what `detect` found in the scene.
+    """
+    bin_log, mark_bin = float(scene.now["bin_log"][0]), int(scene.now["mark_bin"][0])
+    (down, down_length), (up, up_length) = found["evidence"][:, :2].tolist()
+    top, bottom = (mark_bin + 1) * bin_log - down, mark_bin * bin_log + up
+    below = None if math.isnan(down) else (top - down_length, top)
+    return below, None if math.isnan(up) else (bottom, bottom + up_length)
+
+
 @njit(cache=True)
 @no_type_check
 def entered(scene: Scene, memory: np.void, side: int) -> float:

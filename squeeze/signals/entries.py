@@ -67,7 +67,7 @@ def advise(look: Look, mind: SideMemory) -> Trade | tuple[str, ...]:
     )
     if not (stop > 0 and sizing.sign_of(order) * (worst - stop) > 0 and math.isfinite(view.atr_5m_log)):
         return ("waits_for_range",)
-    ahead = exits.targets(order, high if order == "buy" else low, view.zones, cascade.zone_ids, strategy)
+    ahead = exits.targets(order, high if order == "buy" else low, view, cascade.zone_ids, strategy)
     if not _edge_log(look.side, mode, worst, ahead[0] if ahead else 2 * worst - stop, strategy) > costs:
         return ("waits_for_edge",)
     risk, flags = wanted_risk(look, cascade, order)

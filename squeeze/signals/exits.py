@@ -67,15 +67,16 @@ def outside_zones(order: Order, stop: float, zones: Sequence[ZoneView], account:
     return price
 
 
-def targets(
-    order: Order, price: float, zones: Sequence[ZoneView], passed: Sequence[str], s: StrategySpec
-) -> tuple[float, ...]:
-    """Just before the near edges of the next major zones on the way, nearest first; empty where none lies ahead.
+def targets(order: Order, price: float, view: View, passed: Sequence[str], s: StrategySpec) -> tuple[float, ...]:
+    """Just before the near edges of the next major zones on the way, whatever side's they are, and before the far end
+    of the next void, which price goes through fast; nearest first, empty where none lies ahead.
 
-    Whatever side's they are; the zones of the cascade itself are left out.
+    The zones of the cascade itself are left out.
     """
     sign, gap = sign_of(order), s.exits.target_gap_bp / 1e4
-    edges = [z.low if sign > 0 else z.high for z in zones if z.major and z.id not in passed]
+    edges = [z.low if sign > 0 else z.high for z in view.zones if z.major and z.id not in passed]
+    void = view.voids[1 if sign > 0 else 0]
+    edges += [] if void is None else [void.high if sign > 0 else void.low]
     wanted = (edge * (1 - sign * gap) for edge in sorted(edges, key=lambda edge: sign * edge))
     rounding = ROUND_FLOOR if sign > 0 else ROUND_CEILING
     ticks = dict.fromkeys(float(to_step(level, s.account.price_step, rounding)) for level in wanted)

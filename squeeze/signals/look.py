@@ -5,21 +5,26 @@ frames ─► zones, page ─┼─► Lookout.view ─► View
 model ──► Word ────────┘
 """
 
+import math
 from typing import Any
 
 import msgspec
 
+from squeeze.atlas import Page
 from squeeze.market.events import AnyEvent
+from squeeze.patterns import voids
 from squeeze.patterns.catalogue import NAMES
 from squeeze.patterns.scene import Scene
 from squeeze.signals.staleness import StalenessSpec, is_silent, stale
 from squeeze.signals.tape import Tape, TapeState
-from squeeze.signals.view import View, Word
+from squeeze.signals.view import View, VoidView, Word
 from squeeze.signals.zone_record import ZoneRecord, ZoneState
 from squeeze.spec import Spec
 from squeeze.state import Frame, Unhealthy
 
 Words = tuple[tuple[str, ...], tuple[str, ...]]
+Voids = tuple[VoidView | None, VoidView | None]
+VOIDS = NAMES.index("voids")
 
 
 class LookoutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +35,7 @@ class LookoutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patterns: dict[str, tuple[bool, bool]]
     words: Words
     map_ns: int
+    voids: Voids = (None, None)
 
 
 class Lookout:
@@ -42,6 +48,7 @@ class Lookout:
         self.step_ns = spec.market.step_seconds * 1_000_000_000
         self.patterns: dict[str, tuple[bool, bool]] = {}
         self.words: Words = ((), ())
+        self.voids: Voids = (None, None)
         self.map_ns = 0
         """When the liquidation map last took something in; 0 for never."""
         self.scene: Scene | None = None
@@ -64,9 +71,10 @@ class Lookout:
                 tuple(found.reason for found in findings if found.side == 0),
                 tuple(found.reason for found in findings if found.side == 1),
             )
+            self.voids = _voids(page)
             self.map_ns = max(self.map_ns, frame.close_ns - int(page.scene.now["map_age_ns"][0]))
         else:
-            self.patterns, self.words = {}, ((), ())
+            self.patterns, self.words, self.voids = {}, ((), ()), (None, None)
             if frame.mark.event_ns and not frame.unhealthy & Unhealthy.BARS_STALE:
                 self.map_ns = frame.close_ns
 
@@ -84,6 +92,7 @@ class Lookout:
             zones=self.zones.seen_from(facts["mark"]),
             patterns=self.patterns,
             pattern_words=self.words,
+            voids=self.voids,
             map_age_ns=now_ns - self.map_ns,
             stale_venues=tuple(silent),
             stale=(*too_old, *more_stale),
@@ -91,10 +100,20 @@ class Lookout:
 
     def snapshot(self) -> LookoutState:
         """The whole state."""
-        return LookoutState(self.tape.snapshot(), self.zones.snapshot(), self.patterns, self.words, self.map_ns)
+        tape, zones = self.tape.snapshot(), self.zones.snapshot()
+        return LookoutState(tape, zones, self.patterns, self.words, self.map_ns, self.voids)
 
     def restore(self, state: LookoutState) -> None:
         """Go on from a snapshot; `StepError` for one of another shape."""
         self.tape.restore(state.tape)
         self.zones.restore(state.zones)
         self.patterns, self.words, self.map_ns, self.scene = dict(state.patterns), state.words, state.map_ns, None
+        self.voids = state.voids
+
+
+def _voids(page: Page) -> Voids:
+    below, above = (
+        None if edges is None else VoidView(low=math.exp(edges[0]), high=math.exp(edges[1]))
+        for edges in voids.nearest_log(page.scene, page.found[VOIDS])
+    )
+    return below, above

@@ -94,7 +94,7 @@ class ExitRules(Strict, frozen=True, kw_only=True):
     time_stop_minutes: float = 60.0
     """No trade is longer."""
     target_gap_bp: float = 5.0
-    """A target lies so far before the near edge of the next major zone."""
+    """A target lies so far before the near edge of the next major zone, or the far end of the next void."""
     target_share: float = 0.5
     """This share is taken at the first target; 0 for none."""
 

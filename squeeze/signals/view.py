@@ -58,6 +58,13 @@ class ZoneView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """How many zones of its side lie ahead, this one counted."""
 
 
+class VoidView(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stretch with little to liquidate, little traded and little resting (`patterns.voids`); edges as prices."""
+
+    low: float
+    high: float
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """One look."""
 
@@ -128,6 +135,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
     zones: tuple[ZoneView, ...] = ()
     """Of both sides, each side's nearest first; those just passed are still there while the tracker holds them."""
+    voids: tuple[VoidView | None, VoidView | None] = (None, None)
+    """The nearest below and above the mark at the last close; None where there is none, and without an atlas."""
     patterns: dict[str, tuple[bool, bool]] = msgspec.field(default_factory=dict)
     """Whether each pattern's flag is up, by side (`patterns.catalogue`)."""
     pattern_words: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
