@@ -9,7 +9,7 @@ import pytest
 
 from squeeze.errors import UserError
 from squeeze.market.events import HOUR_NS
-from squeeze.tools.drawing import absolute_map, price_levels, thin_map, thin_starts, wilson
+from squeeze.tools.drawing import absolute_map, price_levels, thin_map, thin_starts, trades, wilson
 from squeeze.tools.page import write_page
 from training.evaluation.alarms import claims, curve, lead_minutes
 from training.evaluation.metrics import reliability
@@ -267,6 +267,39 @@ def test_the_page_shows_scores_messages_and_that_the_data_are_simulated(tmp_path
     assert "<strong>Simulated data.</strong>" in text
     assert "approaching" in text
     assert "Simulated data." not in page(tmp_path / "real.html", summary={"data": "recorded on Bybit"})
+
+
+def told(type_, minute, signal_id="0" * 16, **said):
+    at_us = (START_NS + minute * MINUTE_NS) // 1000
+    return {"type": type_, "signal_id": signal_id, "ts_data_us": at_us, "stream_seq": minute, "side": "long"} | said
+
+
+def traded(side="buy", r_multiple=-1.0):
+    """An entry and its exit, between messages of a setup that was never filled."""
+    advice = {"side": side, "entry_low": "63990", "entry_high": "64010", "stop": "63900", "targets": []}
+    return [
+        told("entry", 10, order_advice=advice),
+        told("entry", 20, "1" * 16, order_advice=advice),
+        told("cancel", 21, "1" * 16, mark="64000"),
+        told("exit", 30, mark="63899.5", r_multiple=r_multiple),
+    ]
+
+
+@pytest.mark.parametrize(("side", "entry"), [("buy", 64010.0), ("sell", 63990.0)])
+def test_a_trade_that_was_filled_and_is_over_is_drawn_at_the_worse_end_of_its_band(side, entry):
+    (trade,) = trades(traded(side))
+    assert (trade.is_buy, trade.entry, trade.stop) == (side == "buy", entry, 63900.0)
+    assert (trade.close, trade.result_r) == (63899.5, -1.0)
+    assert trade.closed_us - trade.opened_us == 20 * 60 * 10**6
+    assert trades(traded(side, r_multiple=None)) == [], "what came of it is not known"
+    assert trades(traded(side)[:-1]) == [], "it is not over"
+
+
+def test_the_page_shows_a_trade_with_what_it_brought_and_its_first_stop(tmp_path):
+    text = page(tmp_path / "page.html", messages=market(400)["messages"] + traded())
+    assert '"closed, -1.00 R"' in text
+    assert '"name":"first stop"' in text
+    assert '"name":"first stop"' not in page(tmp_path / "other.html")
 
 
 HOSTILE = "</script><script>alert('x')</script>"

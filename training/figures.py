@@ -24,6 +24,9 @@ from squeeze.tools.drawing import (
     COLOURS,
     SIDE_COLOURS,
     SIDE_TITLES,
+    STOP_COLOUR,
+    STOP_MINUTES,
+    TRADE_COLOUR,
     Traded,
     alarms,
     brightest,
@@ -38,8 +41,6 @@ from training.evaluation.alarms import BUDGETS_PER_DAY, Curve
 from training.evaluation.metrics import TERCILES, reliability, why_no_ranking
 
 MARKERS = "osD^vPX"
-TRADE_COLOUR, STOP_COLOUR = "#56B4E9", "#CC79A7"
-"""Sky blue and purple of the same palette, apart from the sides' colours and from cividis."""
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -234,8 +235,7 @@ def _draw_trades(axes: Axes, done: Sequence[Traded]) -> None:
     for trade in done:
         opened, closed = np.array([trade.opened_us, trade.closed_us], dtype=np.int64).astype("datetime64[us]")
         style = {"color": TRADE_COLOUR, "edgecolors": "black", "linewidths": 1.0, "zorder": 5}
-        # A stop is drawn over at least an hour: most trades are shorter than the width of a mark.
-        until = max(closed, opened + np.timedelta64(60, "m"))
+        until = max(closed, opened + np.timedelta64(STOP_MINUTES, "m"))
         axes.hlines(trade.stop, opened, until, color=STOP_COLOUR, linewidth=2.5, zorder=4, label=name.pop("stop", None))
         marker = "^" if trade.is_buy else "v"
         axes.scatter([opened], [trade.entry], s=90, marker=marker, label=name.pop("entry", None), **style)

@@ -24,6 +24,10 @@ SIDE_COLOURS = {"long": "#D55E00", "short": "#0072B2"}
 """
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 """The same palette, for models and baselines in the order in which they come."""
+TRADE_COLOUR, STOP_COLOUR = "#56B4E9", "#CC79A7"
+"""Sky blue and purple of the same palette, apart from the sides' colours and from cividis."""
+STOP_MINUTES = 60
+"""A stop is drawn over at least so long: most trades are shorter than the width of a mark."""
 SIDE_TITLES = {"long": "Long squeeze (price falls)", "short": "Short squeeze (price rises)"}
 
 

@@ -91,7 +91,8 @@ MARKET_TEXT = (
     " the map moves with the price and is blank where it does not reach. The two strips beneath show the probability"
     " that longs, or shorts, are liquidated in a cascade within the next {horizon} minutes. It did happen within that"
     " time wherever the strip is grey; the dashed line, where there is one, is how often it happens at all. Triangles"
-    " are alarms: the price runs toward a zone, and they point there. Drag to zoom, double-click to go back."
+    " are alarms: the price runs toward a zone, and they point there. A trade goes from the triangle of its entry to"
+    " the cross of its end, with its first stop beside it. Drag to zoom, double-click to go back."
 )
 
 RELIABILITY_TEXT = (

@@ -19,14 +19,19 @@ from squeeze.files import whole
 from squeeze.tools.drawing import (
     COLOURS,
     SIDE_COLOURS,
+    STOP_COLOUR,
+    STOP_MINUTES,
+    TRADE_COLOUR,
     RelativeMap,
     Steps,
+    Traded,
     alarms,
     brightest,
     mark_at,
     price_levels,
     thin_map,
     thin_starts,
+    trades,
     wilson,
 )
 from squeeze.tools.markup import (
@@ -185,6 +190,7 @@ def _market_chart(
             row=row,
             col=1,
         )
+    _add_trades(figure, trades(messages))
     figure.update_yaxes(title_text="mark price", tickformat=",~r", range=[levels[0], levels[-1]], row=1, col=1)
     figure.update_xaxes(type="date", showspikes=True, spikemode="across", spikethickness=1, spikecolor="#888888")
     figure.update_xaxes(
@@ -203,6 +209,28 @@ def _market_chart(
     figure.update_xaxes(range=[at[0], at[-1]])
     figure.update_xaxes(title_text="time (UTC)", row=3, col=1)
     return div(figure, "market", height=860, legend={"orientation": "h", "y": -0.1, "yanchor": "top"})
+
+
+def _add_trades(figure: Any, done: Sequence[Traded]) -> None:
+    """Entry and end of each trade with what it brought, joined, and its first stop."""
+    first = True
+    for trade in done:
+        opened, closed = trade.opened_us / 1e3, trade.closed_us / 1e3
+        until = max(closed, opened + 60_000 * STOP_MINUTES)
+        figure.add_scatter(
+            x=[opened, until], y=[trade.stop, trade.stop], mode="lines", line={"color": STOP_COLOUR, "width": 2.5},
+            name="first stop", legendgroup="stop", showlegend=first,
+            hovertemplate="first stop %{y:,.6~g}<extra></extra>", row=1, col=1,
+        )  # fmt: skip
+        entry, order = "triangle-up" if trade.is_buy else "triangle-down", "bought" if trade.is_buy else "sold"
+        figure.add_scatter(
+            x=[opened, closed], y=[trade.entry, trade.close], mode="lines+markers", line={"color": TRADE_COLOUR},
+            marker={"symbol": [entry, "x"], "size": 12, "line": {"color": "#000000", "width": 1}},
+            name="trade, its end as a cross", legendgroup="trade", showlegend=first,
+            text=[f"{order}", f"closed, {trade.result_r:+.2f} R"],
+            hovertemplate="%{x|%d %b %H:%M}<br>%{text} at %{y:,.6~g}<extra></extra>", row=1, col=1,
+        )  # fmt: skip
+        first = False
 
 
 def _reliability_chart(reliability: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> str:
