@@ -321,6 +321,14 @@ def test_a_book_that_ends_before_half_a_percent_has_no_depth():
     assert told["spread_bp"] == pytest.approx(20.0)
 
 
+def test_a_book_in_which_nothing_rests_within_half_a_percent_holds_no_dollars_there():
+    made = tape()
+    made.on_event(book(1, [(98.0, 2.0)], [(102.0, 1.0)], depth=0))
+    assert made.facts(START + SECOND_NS)["depth_usd"] == 0.0
+    made.on_event(Price(**at(2.5), price=100.0, of="mark"))  # the second of the book is closed
+    assert made.facts(START + 10 * SECOND_NS)["depth_usd"] == 0.0
+
+
 def test_the_usual_sums_and_the_onset_stand_from_midnight_on_and_hold_for_thirty_days():
     made, rng = tape(), np.random.default_rng(3)
     midnight = -(-START // DAY_NS) * DAY_NS
