@@ -36,7 +36,7 @@ from squeeze.market.events import (
 )
 from squeeze.market.steps import StepBuilder
 from squeeze.signals.tape import Tape, TapeState
-from squeeze.signals.tape_kernel import PER_OCTAVE
+from squeeze.signals.tape_layout import PER_OCTAVE
 from squeeze.signals.view import View
 from squeeze.spec import Spec
 from squeeze.strict import convert
@@ -236,9 +236,9 @@ def test_late_repeated_and_out_of_order_events_are_left_out_as_by_the_step_build
     for minute in range(16):
         made.advance(START + minute * MINUTE_NS)
         builder.close(START + minute * MINUTE_NS)
-    assert made.counts["late"] == builder.counts["late"] > 0
+    assert made.ear.counts["late"] == builder.counts["late"] > 0
     stale = [e for e in events if isinstance(e, Price | Quote) and e.venue == "bybit"]
-    assert 0 < made.counts["out_of_order"] < len(stale)
+    assert 0 < made.ear.counts["out_of_order"] < len(stale)
 
 
 def test_the_future_of_a_bar_is_not_known_before_it_is_published():
@@ -425,7 +425,7 @@ def test_every_kind_of_event_is_heard_and_what_is_no_number_is_left_out():
         Bar(**at(1), cadence_ns=MINUTE_NS, open=1.0, high=0.5, low=1.0, close=1.0, is_mark=True),
     ]
     told = fed(odd, made, START + 2 * SECOND_NS)
-    assert made.counts["impossible"] == 6
+    assert made.ear.counts["impossible"] == 6
     assert all(math.isnan(told[name]) for name in ("mark", "open_interest_base", "spread_bp", "volume_60s_usd"))
     assert told["liquidated_total_usd"] == (0.0, 0.0)
     View(word=None, **told)
@@ -493,6 +493,6 @@ def test_memory_does_not_grow_over_ten_thousand_seconds():
 
 def test_a_tape_that_keeps_one_of_its_events_a_second_would_be_seen():
     made, kept = tape(), []
-    take = made._take[Price]
-    made.kept, made._take[Price] = kept, lambda event: (kept.append(event), take(event))
+    take = made.ear._take["bybit", Price]
+    made.kept, made.ear._take["bybit", Price] = kept, lambda event: (kept.append(event), take(event))
     assert grown(made, 500) > 500 * 50
