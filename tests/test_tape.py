@@ -36,7 +36,7 @@ from squeeze.market.events import (
 )
 from squeeze.market.steps import StepBuilder
 from squeeze.signals.tape import Tape, TapeState
-from squeeze.signals.tape_kernel import PER_OCTAVE
+from squeeze.signals.tape_layout import PER_OCTAVE
 from squeeze.signals.view import View
 from squeeze.spec import Spec
 from squeeze.strict import convert
@@ -236,9 +236,9 @@ def test_late_repeated_and_out_of_order_events_are_left_out_as_by_the_step_build
     for minute in range(16):
         made.advance(START + minute * MINUTE_NS)
         builder.close(START + minute * MINUTE_NS)
-    assert made.counts["late"] == builder.counts["late"] > 0
+    assert made.ear.counts["late"] == builder.counts["late"] > 0
     stale = [e for e in events if isinstance(e, Price | Quote) and e.venue == "bybit"]
-    assert 0 < made.counts["out_of_order"] < len(stale)
+    assert 0 < made.ear.counts["out_of_order"] < len(stale)
 
 
 def test_the_future_of_a_bar_is_not_known_before_it_is_published():
@@ -319,6 +319,14 @@ def test_a_book_that_ends_before_half_a_percent_has_no_depth():
     told = made.facts(START + SECOND_NS)
     assert math.isnan(told["depth_usd"])
     assert told["spread_bp"] == pytest.approx(20.0)
+
+
+def test_a_book_in_which_nothing_rests_within_half_a_percent_holds_no_dollars_there():
+    made = tape()
+    made.on_event(book(1, [(98.0, 2.0)], [(102.0, 1.0)], depth=0))
+    assert made.facts(START + SECOND_NS)["depth_usd"] == 0.0
+    made.on_event(Price(**at(2.5), price=100.0, of="mark"))  # the second of the book is closed
+    assert made.facts(START + 10 * SECOND_NS)["depth_usd"] == 0.0
 
 
 def test_the_usual_sums_and_the_onset_stand_from_midnight_on_and_hold_for_thirty_days():
@@ -417,7 +425,7 @@ def test_every_kind_of_event_is_heard_and_what_is_no_number_is_left_out():
         Bar(**at(1), cadence_ns=MINUTE_NS, open=1.0, high=0.5, low=1.0, close=1.0, is_mark=True),
     ]
     told = fed(odd, made, START + 2 * SECOND_NS)
-    assert made.counts["impossible"] == 6
+    assert made.ear.counts["impossible"] == 6
     assert all(math.isnan(told[name]) for name in ("mark", "open_interest_base", "spread_bp", "volume_60s_usd"))
     assert told["liquidated_total_usd"] == (0.0, 0.0)
     View(word=None, **told)
@@ -485,6 +493,6 @@ def test_memory_does_not_grow_over_ten_thousand_seconds():
 
 def test_a_tape_that_keeps_one_of_its_events_a_second_would_be_seen():
     made, kept = tape(), []
-    take = made._take[Price]
-    made.kept, made._take[Price] = kept, lambda event: (kept.append(event), take(event))
+    take = made.ear._take["bybit", Price]
+    made.kept, made.ear._take["bybit", Price] = kept, lambda event: (kept.append(event), take(event))
     assert grown(made, 500) > 500 * 50

@@ -83,9 +83,10 @@ class Lookout:
         back.
         """
         facts: dict[str, Any] = self.tape.facts(now_ns)
-        limits, venues = self.limits, self.tape.venues
+        limits, ear = self.limits, self.tape.ear
+        venues = ear.venues
         silent = (name for name in sorted(venues) if is_silent(venues[name], now_ns, limits.venue_seconds, limits))
-        too_old = stale(limits, now_ns, self.tape.marked, venues, self.map_ns, self.step_ns)
+        too_old = stale(limits, now_ns, ear.marked, venues, self.map_ns, self.step_ns)
         return View(
             **facts,
             word=word,

@@ -58,8 +58,13 @@ class Heard(msgspec.Struct):
 
     def hears(self, at_ns: int, bar_ns: int = 0, ticks: bool = False) -> None:
         """Something came."""
-        self.at_ns, self.lost = max(self.at_ns, at_ns), False
-        self.bar_ns, self.ticks = bar_ns or self.bar_ns, self.ticks or ticks
+        self.lost = False
+        if at_ns > self.at_ns:
+            self.at_ns = at_ns
+        if bar_ns:
+            self.bar_ns = bar_ns
+        if ticks:
+            self.ticks = True
 
     def breaks(self, since_ns: int) -> None:
         """It is known now that nothing was heard since then."""

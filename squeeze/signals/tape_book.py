@@ -100,8 +100,8 @@ def resting_usd(book: Book, bid: float, ask: float) -> float:
     low, high = mid * (1 - SHARE), mid * (1 + SHARE)
     if book.depth and (min(book.bids) > low or max(book.asks) < high):
         return NAN
-    bids = sum(price * size for price, size in book.bids.items() if price >= low)
-    return bids + sum(price * size for price, size in book.asks.items() if price <= high)
+    bids = sum((price * size for price, size in book.bids.items() if price >= low), 0.0)
+    return bids + sum((price * size for price, size in book.asks.items() if price <= high), 0.0)
 
 
 def _spread_bp(bid: float, ask: float) -> float:

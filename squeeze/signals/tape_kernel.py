@@ -1,8 +1,6 @@
 """The compiled part of the tape: one second closed after the other, and what the closed ones add up to.
 
-Apart from `tape`, which hears events. Second `n` is the time (n - 1 s, n s] since 1970, by when things became *known*.
-All of its state is one record and one array of rings, so that a snapshot is their bytes. Prices are natural logarithms.
-What was not recorded is NaN, and a sum that holds a NaN is one.
+Apart from `tape`, which hears events. A sum that holds a NaN is one.
 """
 
 import math
@@ -11,134 +9,89 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from squeeze.market.events import MINUTE_NS, SECOND_NS
-
-MINUTE = MINUTE_NS // SECOND_NS
-HOUR, DAY = 60 * MINUTE, 1440 * MINUTE
-RING = 4096
-"""Seconds that are remembered: an hour, and some."""
-LOW, HIGH, MARK, VOLUME, BUYS, SELLS, LONG_USD, SHORT_USD, LONGS, SHORTS, SPREAD, WORST, DEPTH = range(13)
-COLUMNS = 13
-"""Of the rings: range and close of the mark, USD traded, bought and sold by takers, USD and prints of liquidated longs
-and shorts, spread at the second's end and its worst, USD that rest within half a percent."""
-EW_BUYS, EW_SELLS, INTEREST = 13, 14, 15
-"""Behind the columns in what a second has heard: taken into the imbalance, and open interest in coins."""
-
-LEAST_SECONDS = 600
-"""Of an hour, for its mean and its medians."""
-HOLE_MINUTES = 61
-"""A return over more than this is not counted: the mark was silent for longer than any bar."""
-RETURNS_MINUTES = 54
-"""An hour's volatility needs returns over so many of its minutes."""
-RANGE_SECONDS = 180
-BAR_SECONDS = (300, 900)
-BARS = 14
-HOURS = 720
-"""Hours of thirty days."""
-LEAST_HOURS = 24
-DAYS = 30
-PER_OCTAVE, OCTAVES = 16, 40
-BINS = PER_OCTAVE * OCTAVES + 1
-"""Of sums of USD by the logarithm, from one dollar on; the first bin holds what is less. Exact to 4.4 %."""
-TENS, MINUTES = 0, 1
-LEAST_TENS = 100
-"""So many sums of ten seconds with a print make a quantile."""
-TENS_QUANTILE = 0.95
-
-TAPE = np.dtype(
-    [
-        ("second", "i8"),  # the running one; 0 before the first
-        ("is_trading", "i8"),  # 1 once a trade was heard: seconds without one are zero
-        ("is_watching", "i8"),  # 1 once the feed of liquidations speaks: seconds without a print are zero
-        ("covered", "i8"),  # last second that bars of the last price cover
-        ("bar_seconds", "i8"),  # length of those bars; 0 before the first
-        ("mark_seconds", "i8"),  # length of the bars that the mark comes from; 0 for ticks
-        ("log_mark", "f8"),
-        ("spoke", "i8"),  # last second in which the mark was heard; 0 for none
-        ("velocity", "f8"),
-        ("buys", "f8"),  # exponentially weighted, half-life of 30 s
-        ("sells", "f8"),
-        ("returned", "i8"),  # second at whose end the last return was taken, and the mark then
-        ("returned_log", "f8"),
-        ("variance_1h", "f8"),  # of a minute's return, half-life of an hour; sum and weight
-        ("weight_1h", "f8"),
-        ("variance_24h", "f8"),  # half-life of twelve hours
-        ("weight_24h", "f8"),
-        ("square", "f8", (60,)),  # by minute: squared return, and the minutes it is over
-        ("square_minutes", "f8", (60,)),
-        ("minute_log", "f8", (256,)),  # by minute: mark
-        ("minute_interest", "f8", (64,)),  # ... and open interest
-        ("bar_low", "f8", (2,)),  # running bars of 5 and 15 minutes
-        ("bar_high", "f8", (2,)),
-        ("bar_before", "f8", (2,)),  # mark at their begin
-        ("bar_range", "f8", (2, BARS)),
-        ("bars", "i8", (2,)),  # whole ones; -1 while the first, of which the begin was not heard, runs
-        ("hour_sigma", "f8", (HOURS,)),  # by hour: deviation of a minute
-        ("day", "i8"),
-        ("sums", "i4", (2, DAYS, 2, BINS)),  # kind, day, side, bin: how often a window's sum was so great
-        ("usual", "f8", (2, 2)),  # kind, side: the quantile as it stood at midnight; NaN where too little was recorded
-        ("trailing_days", "i8"),
-        ("minute_quantile", "f8"),
-        ("least_minutes", "f8"),
-    ],
-    align=True,
-)
-
-FACTS = np.dtype(
-    [
-        (name, "f8")
-        for name in (
-            "sigma_1m_log", "velocity_log", "atr_5m_log", "atr_15m_log", "range_3m_log", "volume_60s_usd",
-            "volume_minute_usd", "taker_imbalance", "taker_sells_10s_usd", "taker_buys_10s_usd",
-            "open_interest_change_1h", "spread_worst_30s_bp", "volatility_1h_rank", "return_4h_log", "sigma_4h_log",
-            "long_10s", "short_10s", "longs_10s", "shorts_10s", "long_60s", "short_60s", "longs_60s", "shorts_60s",
-            "long_usual", "short_usual", "long_onset", "short_onset", "return_suspect_log", "prints_suspect",
-        )
-    ],
-    align=True,
+from squeeze.signals.tape_layout import (
+    BAR_SECONDS,
+    BARS,
+    BINS,
+    BUYS,
+    COLUMNS,
+    DAY,
+    DAYS,
+    DEPTH,
+    EW_BUYS,
+    EW_SELLS,
+    HEARD,
+    HIGH,
+    HOLE_MINUTES,
+    HOUR,
+    HOURS,
+    INTEREST,
+    LEAST_HOURS,
+    LEAST_SECONDS,
+    LEAST_TENS,
+    LONG_USD,
+    LONGS,
+    LOW,
+    MARK,
+    MINUTE,
+    MINUTES,
+    PER_OCTAVE,
+    RANGE_SECONDS,
+    RETURNS_MINUTES,
+    RING,
+    SELLS,
+    SHORT_USD,
+    SHORTS,
+    SPREAD,
+    TENS,
+    TENS_QUANTILE,
+    UNTIL,
+    VOLUME,
+    WORST,
 )  # fmt: skip
-"""What `read` fills: fields of `View`, and pairs by side that `Tape.facts` joins."""
-
-
-def blank(trailing_days: int, minute_quantile: float, least_minutes: float) -> tuple[np.ndarray, np.ndarray]:
-    """(1,) of TAPE and the rings, before anything was heard."""
-    memory = np.zeros(1, TAPE)
-    for name in TAPE.names or ():
-        if TAPE[name].base.kind == "f":
-            memory[name] = math.nan
-    for name in ("buys", "sells", "variance_1h", "weight_1h", "variance_24h", "weight_24h", "square", "square_minutes"):
-        memory[name] = 0.0
-    memory["bar_low"], memory["bar_high"], memory["bars"] = math.inf, -math.inf, -1
-    memory["trailing_days"] = trailing_days
-    memory["minute_quantile"], memory["least_minutes"] = minute_quantile, least_minutes
-    return memory, np.full((COLUMNS, RING), math.nan)
 
 
 @njit(cache=True)
 @no_type_check
-def begin(memory: np.void, second: int) -> None:
+def begin(memory: np.ndarray, second: int) -> None:
     """Let the first second run."""
-    memory.second, memory.day = second, (second - 1) // DAY
+    memory[0].second, memory[0].day = second, (second - 1) // DAY
 
 
 @njit(cache=True)
 @no_type_check
-def close(memory: np.void, rings: np.ndarray, heard: tuple, until: int) -> None:
-    """Close the running second with what was `heard` in it, then the silent ones; `until` runs afterwards."""
-    _close(memory, rings, heard)
-    nan = np.nan
-    traded, printed = (0.0 if memory.is_trading else nan), (0.0 if memory.is_watching else nan)
-    silent = (
-        nan, nan, nan, traded, traded, traded, printed, printed, printed, printed,
-        heard[SPREAD], heard[SPREAD], heard[DEPTH], 0.0, 0.0, heard[INTEREST],
-    )  # fmt: skip
-    while memory.second < until:
-        _close(memory, rings, silent)
+def settle(memory: np.ndarray, rings: np.ndarray, heard: np.ndarray) -> None:
+    """Close the running second with each row of what was `heard`, then the silent ones until the row's next; a second
+    that still runs is only written where it will be.
+    """
+    for row in heard:
+        until = int(row[UNTIL])
+        if not until:
+            _show(memory[0], rings, row)
+            continue
+        _close(memory[0], rings, row)
+        if memory[0].second < until:
+            silent = _silent(memory[0], row)
+            while memory[0].second < until:
+                _close(memory[0], rings, silent)
 
 
 @njit(cache=True)
 @no_type_check
-def _close(memory: np.void, rings: np.ndarray, heard: tuple) -> None:
+def _silent(memory: np.void, heard: np.ndarray) -> np.ndarray:
+    """What a second hears in which nothing comes, after another."""
+    silent = np.zeros(HEARD)
+    silent[:VOLUME] = np.nan
+    silent[VOLUME:LONG_USD] = 0.0 if memory.is_trading else np.nan
+    silent[LONG_USD:SPREAD] = 0.0 if memory.is_watching else np.nan
+    silent[SPREAD], silent[WORST], silent[DEPTH] = heard[SPREAD], heard[SPREAD], heard[DEPTH]
+    silent[INTEREST] = heard[INTEREST]
+    return silent
+
+
+@njit(cache=True)
+@no_type_check
+def _close(memory: np.void, rings: np.ndarray, heard: np.ndarray) -> None:
     second = memory.second
     at = second % RING
     if (second - 1) // DAY != memory.day:
@@ -175,7 +128,7 @@ def _close(memory: np.void, rings: np.ndarray, heard: tuple) -> None:
 
 @njit(cache=True)
 @no_type_check
-def show(memory: np.void, rings: np.ndarray, heard: tuple) -> None:
+def _show(memory: np.void, rings: np.ndarray, heard: np.ndarray) -> None:
     """Write what the running second has heard so far where it will be, without closing it."""
     at = memory.second % RING
     for column in range(COLUMNS):
@@ -302,51 +255,40 @@ def _quantile(memory: np.void, kind: int, side: int, days: int, quantile: float,
 
 @njit(cache=True)
 @no_type_check
-def cover(memory: np.void, rings: np.ndarray, first: int, last: int, volume: float, buys: float, sells: float) -> None:
+def cover(
+    memory: np.ndarray, rings: np.ndarray, first: int, last: int, volume: float, buys: float, sells: float
+) -> None:
     """Spread what a bar traded a second over closed seconds."""
-    for second in range(max(first, memory.second - RING + 1), min(last, memory.second - 1) + 1):
+    running = memory[0].second
+    for second in range(max(first, running - RING + 1), min(last, running - 1) + 1):
         at = second % RING
         rings[VOLUME, at], rings[BUYS, at], rings[SELLS, at] = volume, buys, sells
 
 
 @njit(cache=True)
 @no_type_check
-def lose(memory: np.void, rings: np.ndarray, first_column: int, columns: int, first: int) -> None:
+def lose(memory: np.ndarray, rings: np.ndarray, first_column: int, columns: int, first: int) -> None:
     """Take back what closed seconds from `first` on say of some columns: it was not recorded after all."""
-    for second in range(max(first, memory.second - RING + 1), memory.second):
+    running = memory[0].second
+    for second in range(max(first, running - RING + 1), running):
         for column in range(first_column, first_column + columns):
             rings[column, second % RING] = np.nan
 
 
 @njit(cache=True)
 @no_type_check
-def median(rings: np.ndarray, column: int, last: int) -> float:
-    """Of the hour up to `last`, over what is known; NaN where that is too little."""
-    values = np.empty(HOUR)
-    count = 0
-    for second in range(last - HOUR + 1, last + 1):
-        value = rings[column, second % RING]
-        if value == value:
-            values[count] = value
-            count += 1
-    return np.median(values[:count]) if count >= LEAST_SECONDS else np.nan
+def read(
+    memory: np.ndarray, rings: np.ndarray, rules: np.ndarray, last: int, mark: float, interest: float, out: np.ndarray
+) -> None:
+    """Fill a record of FACTS from the seconds up to `last`; `mark` is its logarithm, `interest` in coins."""
+    _read(memory[0], rings, rules[0], last, mark, interest, out[0])
 
 
 @njit(cache=True)
 @no_type_check
-def read(
-    memory: np.void,
-    rings: np.ndarray,
-    last: int,
-    mark: float,
-    interest: float,
-    interest_share: float,
-    floor_usd: float,
-    suspect_seconds: int,
-    out: np.ndarray,
+def _read(
+    memory: np.void, rings: np.ndarray, rules: np.void, last: int, mark: float, interest: float, facts: np.void
 ) -> None:
-    """Fill a record of FACTS from the seconds up to `last`; `mark` is its logarithm, `interest` in coins."""
-    facts = out[0]
     _read_price(memory, rings, last, mark, facts)
     _read_flow(memory, rings, last, facts)
     facts.long_10s, facts.short_10s = window(rings, LONG_USD, last, 10), window(rings, SHORT_USD, last, 10)
@@ -355,14 +297,31 @@ def read(
     facts.longs_60s, facts.shorts_60s = window(rings, LONGS, last, MINUTE), window(rings, SHORTS, last, MINUTE)
     facts.long_usual, facts.short_usual = memory.usual[TENS, 0], memory.usual[TENS, 1]
     held_usd = interest * math.exp(mark) if interest > 0 and mark == mark else 0.0
-    least_usd = max(floor_usd, interest_share * held_usd)
+    least_usd = max(rules.floor_usd, rules.interest_share * held_usd)
     long_usd, short_usd = memory.usual[MINUTES, 0], memory.usual[MINUTES, 1]  # NaN stays: nothing exceeds it
     facts.long_onset = max(long_usd, least_usd) if long_usd == long_usd else np.nan
     facts.short_onset = max(short_usd, least_usd) if short_usd == short_usd else np.nan
     before = memory.minute_interest[(last // MINUTE - 60) % 64] if last >= 60 * MINUTE else np.nan
     facts.open_interest_change_1h = interest / before - 1.0 if before > 0 else np.nan
-    facts.return_suspect_log = mark - rings[MARK, (last - suspect_seconds) % RING]
-    facts.prints_suspect = window(rings, LONGS, last, suspect_seconds) + window(rings, SHORTS, last, suspect_seconds)
+    facts.return_suspect_log = mark - rings[MARK, (last - rules.suspect_seconds) % RING]
+    seconds = rules.suspect_seconds
+    facts.prints_suspect = window(rings, LONGS, last, seconds) + window(rings, SHORTS, last, seconds)
+    facts.sigma_before_log = _sigma_before(memory, last // MINUTE - rules.suspect_minutes + 1)
+
+
+@njit(cache=True)
+@no_type_check
+def _sigma_before(memory: np.void, first: int) -> float:
+    """Deviation of a minute without the minutes from `first` on, in which a move would be suspect: it would hide behind
+    itself.
+    """
+    newest = memory.returned // MINUTE
+    variance, weight = memory.variance_1h, memory.weight_1h
+    for minute in range(first, newest + 1):
+        kept = 0.5 ** ((newest - minute) / 60.0)
+        variance -= kept * memory.square[minute % 60]
+        weight -= kept * memory.square_minutes[minute % 60]
+    return math.sqrt(max(0.0, variance) / weight) if weight >= 10 else np.nan
 
 
 @njit(cache=True)

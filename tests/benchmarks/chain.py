@@ -78,14 +78,15 @@ class Exchange:
 
     def minute(self, close_ns: int, opened: float, closed: float) -> Minute:
         """Twenty trades, six updates of the book, open interest, the mark's bar, now and then a print or funding."""
-        rng, path = self.rng, np.geomspace(opened, closed, 20) * np.exp(self.rng.normal(0, 2e-4, 20))
+        rng = self.rng
+        path: list[float] = (np.geomspace(opened, closed, 20) * np.exp(rng.normal(0, 2e-4, 20))).tolist()
         began_ns = close_ns - MINUTE_NS
         events: Minute = []
-        for at, price in enumerate(path.tolist()):
+        for at, price in enumerate(path):
             size, buys = float(rng.exponential(2.0)), bool(rng.random() < 0.5)
             when = self._at(began_ns + (3 * at + 1) * SECOND_NS)
             events.append(Fill(**when, price=price, size_base=size, taker_buys=buys, trade_id=f"{close_ns}.{at}"))
-        events += [self._book(began_ns + (10 * at + 2) * SECOND_NS, float(path[3 * at])) for at in range(6)]
+        events += [self._book(began_ns + (10 * at + 2) * SECOND_NS, path[3 * at]) for at in range(6)]
         when = self._at(close_ns)
         self.interest *= math.exp(rng.normal(0, 2e-3))
         events.append(OpenInterest(**when, open_interest_base=self.interest))
