@@ -170,3 +170,17 @@ def copied(records: np.ndarray) -> np.ndarray:
     """A copy of contiguous records. As bytes: NumPy copies them field by field, 6 µs for twenty zones against 0.6."""
     copy: np.ndarray = np.ndarray(records.shape, records.dtype, bytearray(records.tobytes()))
     return copy
+
+
+def mass_by_venue(scene: Scene, side: int, number: int) -> np.ndarray:
+    """(venue,): base coins of a zone that each venue's map holds from the mark's bin on; zeros for a zone that is gone.
+
+    `number` is the zone's `id` on its side. A venue whose open interest is not known holds nothing.
+    """
+    coins = np.zeros(len(scene.venues))
+    for zone in scene.zones[(scene.zones["side"] == side) & (scene.zones["id"] == number)]:
+        here, low, end = int(scene.now["mark_bin"][0]), int(zone["low_bin"]), int(zone["end_bin"])
+        first, last = (here - end + 1, here - low + 1) if side == 0 else (low - here, end - here)
+        share = scene.venue_heat[:, side, max(0, first) : max(0, last)].sum(axis=1)
+        coins = np.nan_to_num(share * scene.venues["open_interest_base"])
+    return coins
