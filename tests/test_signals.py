@@ -621,6 +621,45 @@ def test_a_consumer_reports_its_fills_and_only_what_can_be():
         machine_of().on_fill(name, 99.0, 1.0, now)
 
 
+def three_coins():
+    """A consumer's trade of three coins at the advised price, which is told too."""
+    machine, market, said = story("entry", strategy=strategy_of(entry={"fills": "consumer"}))
+    name, now = said[-1].signal_id, market.now_ns
+    price = machine._memory.sides["long"].trade.entry
+    machine.on_fill(name, price, 3.0, now)
+    assert moves(machine, market) == [("entry", "managed", "filled")]
+    return machine, market, name, price
+
+
+def test_a_position_that_the_consumer_closed_in_parts_ends_the_signal_with_what_they_brought():
+    machine, market, name, price = three_coins()
+    trade = machine._memory.sides["long"].trade
+    machine.on_close(name, price + trade.sign * trade.unit, 1.0, market.now_ns)
+    assert moves(machine, market) == [], "two are still held"
+    machine.on_close(name, price - trade.sign * 0.5 * trade.unit, 2.0, market.now_ns)
+    found, said = after(machine, market)
+    assert found == [("managed", "done", "closed")]
+    fees = 2 * machine.strategy.account.taker_fee * trade.entry / trade.unit
+    assert said[0].r_multiple == pytest.approx(1 / 3 - 0.5 * 2 / 3 - fees)
+
+
+def test_a_close_that_cannot_be_is_refused_and_changes_nothing():
+    machine, market, name, _ = three_coins()
+    now, before = market.now_ns, msgspec.msgpack.encode(machine.snapshot())
+    for wrong in (
+        ("another", 99.0, 1.0, now), (name, 0.0, 1.0, now), (name, 99.0, math.inf, now), (name, 99.0, 3.1, now),
+        (name, 99.0, 1.0, now - 2 * SECOND_NS),
+    ):  # fmt: skip
+        with pytest.raises(StepError):
+            machine.on_close(*wrong)
+    assert msgspec.msgpack.encode(machine.snapshot()) == before
+    waiting, market, said = story("entry", strategy=strategy_of(entry={"fills": "consumer"}))
+    with pytest.raises(StepError, match="filled at None"):
+        waiting.on_close(said[-1].signal_id, 99.0, 1.0, market.now_ns)
+    with pytest.raises(StepError, match="on paper"):
+        machine_of().on_close(name, 99.0, 1.0, now)
+
+
 # --- rest, cooldown, the day ------------------------------------------------------------------------------------------
 
 

@@ -127,6 +127,8 @@ def watch(trade: Trade, view: View, probability: float, rules: ExitRules) -> Tra
 def manage(trade: Trade, view: View, strategy: StrategySpec) -> Outcome | None:
     """What follows for a filled trade that `watch` has seen this look, the worst first; None where nothing does."""
     rules, sign, mark = strategy.exits, trade.sign, view.mark
+    if not Decimal(trade.held):
+        return _over(trade, mark, ("closed",), strategy)
     worst = view.mark_low if sign > 0 else view.mark_high
     if any(sign * (price - trade.stop) <= 0 for price in (mark, worst)):
         price = min(mark, trade.stop) if sign > 0 else max(mark, trade.stop)
@@ -211,3 +213,16 @@ def filled(trade: Trade, price: float, quantity: float, at_ns: int) -> Trade:
         filled=format(total, "f"),
         held=format(held, "f"),
     )
+
+
+def closed(trade: Trade, price: float, quantity: float, at_ns: int) -> Trade:
+    """The trade after so much of it was closed at a price; `StepError` for what cannot be."""
+    if not (0 < price < math.inf and 0 < quantity < math.inf):
+        raise StepError(f"a close needs a positive price and quantity, got {price} and {quantity}")
+    if trade.filled_ns is None or at_ns < trade.filled_ns:
+        raise StepError(f"a close at {at_ns} of a trade that was filled at {trade.filled_ns}")
+    part, held = Decimal(repr(quantity)), Decimal(trade.held)
+    if part > held:
+        raise StepError(f"a close of {part}, where {held} is held")
+    gained_r = float(part / Decimal(trade.filled)) * _gain_r(trade, price)
+    return replace(trade, held=format(held - part, "f"), realised_r=trade.realised_r + gained_r)

@@ -24,7 +24,7 @@ in an aftermath. A look is pure in effect: the memory is a value, and it is repl
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, get_args
 
@@ -36,7 +36,7 @@ from squeeze.market.events import SECOND_NS
 from squeeze.signals import exits, machine_facts, machine_rules, machine_states
 from squeeze.signals.alarm_threshold import AlarmThreshold
 from squeeze.signals.machine_look import Look, limits_of
-from squeeze.signals.machine_memory import Memory, SideMemory, take_in
+from squeeze.signals.machine_memory import Memory, SideMemory, Trade, take_in
 from squeeze.signals.machine_states import Move
 from squeeze.signals.message import Side, State, decimal_text
 from squeeze.signals.portfolio import ALONE, Standing
@@ -149,11 +149,23 @@ class SignalMachine:
         Parts add up. `StepError`, and nothing has changed, where fills are on paper, for a signal without a live entry,
         for a fill before the advice or after its end (a second is tolerated), and for more than was advised.
         """
+        self._report(signal_id, lambda trade: exits.filled(trade, price, quantity, at_ns))
+
+    def on_close(self, signal_id: str, price: float, quantity: float, at_ns: int) -> None:
+        """The consumer closed its position, or a part, without advice: an order of the exchange's own, or by hand.
+
+        When nothing is held any more the next look says `exit` with the code `closed`. What an `update` or `exit`
+        advised is taken as done and not reported. `StepError`, and nothing has changed, where fills are on paper, for a
+        signal without an open trade, a close before its fill, and for more than is held.
+        """
+        self._report(signal_id, lambda trade: exits.closed(trade, price, quantity, at_ns))
+
+    def _report(self, signal_id: str, change: Callable[[Trade], Trade]) -> None:
         if self.strategy.entry.fills != "consumer":
             raise StepError("fills are on paper: entry.fills must be consumer for a fill to be reported")
         for side, mind in self._memory.sides.items():
             if mind.trade is not None and mind.signal_id == signal_id:
-                trade = exits.filled(mind.trade, price, quantity, at_ns)
+                trade = change(mind.trade)
                 self._memory = replace(self._memory, sides={**self._memory.sides, side: replace(mind, trade=trade)})
                 return
         raise StepError(f"a fill of signal {signal_id!r}, which has no live entry")

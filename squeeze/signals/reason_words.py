@@ -33,6 +33,7 @@ REASONS = {
     "filled": "the entry was filled",
     "entry_expired": "the entry was not filled in time",
     "stop_hit": "the stop was hit",
+    "closed": "the position was closed",
     "trail_hit": "the stop that followed the price was hit",
     "time_stop": "the trade has lasted as long as it may",
     "momentum_weak": "the momentum weakens: half is taken",
