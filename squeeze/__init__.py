@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from squeeze.market.events import Bar, Funding, Liquidation, LiquidationSum, OpenInterest
     from squeeze.market.steps import Step, StepBuilder
     from squeeze.predictor import Abstain, Prediction, Predictor, load
+    from squeeze.replaying import replay
     from squeeze.signals.message import encode
     from squeeze.spec import Spec
     from squeeze.state import Frame, MarketState
-    from squeeze.stream import Stream, replay
+    from squeeze.stream import Stream
 
 __all__ = [
     "Abstain",
@@ -48,10 +49,11 @@ _HOME = {
     "market.events": ("Bar", "Funding", "Liquidation", "LiquidationSum", "OpenInterest"),
     "market.steps": ("Step", "StepBuilder"),
     "predictor": ("Abstain", "Prediction", "Predictor", "load"),
+    "replaying": ("replay",),
     "signals.message": ("encode",),
     "spec": ("Spec",),
     "state": ("Frame", "MarketState"),
-    "stream": ("Stream", "replay"),
+    "stream": ("Stream",),
 }
 _MODULE = {name: f"squeeze.{module}" for module, names in _HOME.items() for name in names}
 

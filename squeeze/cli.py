@@ -88,9 +88,10 @@ def _replay(args: Arguments) -> None:
     from squeeze.market.lake import Lake, read_events
     from squeeze.market.replay import paced, raw_events
     from squeeze.predictor import load
+    from squeeze.replaying import replay
     from squeeze.signals.message import SignalMessage, encode
     from squeeze.signals.strategy import read_strategy
-    from squeeze.stream import Stream, replay
+    from squeeze.stream import Stream
     from squeeze.warm import warm_up
 
     speed, known = speed_of(args), instruments_of(args)

@@ -7,23 +7,21 @@ The step clock closes steps and gives probabilities; the faster signal clock dri
 the step that closes with it only if its known-at time says so: feeds stamp bars they build themselves with their close.
 """
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from importlib import metadata
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
+from squeeze import stream_snapshot
 from squeeze.arrays import SIDES
 from squeeze.drift import DriftMonitor
-from squeeze.errors import SqueezeError, StepError
+from squeeze.errors import StepError
 from squeeze.market.events import SECOND_NS, AnyEvent, kind_of
 from squeeze.market.steps import Step, StepBuilder
 from squeeze.predictor import Abstain, Prediction, Predictor
-from squeeze.sealed import Header, seal, unseal
 from squeeze.signals.checklist import answers
-from squeeze.signals.kept_scene import Packed, pack, unpack
-from squeeze.signals.look import Lookout, LookoutState
+from squeeze.signals.envelope import envelope, event_id
+from squeeze.signals.look import Lookout
 from squeeze.signals.machine import SignalMachine, rises
 from squeeze.signals.message import (
     AbstainMessage,
@@ -36,38 +34,16 @@ from squeeze.signals.message import (
 )
 from squeeze.signals.portfolio import ALONE, Standing
 from squeeze.signals.rule_spec import RulesSpec
-from squeeze.signals.rules import Rules, RulesState
+from squeeze.signals.rules import Rules
 from squeeze.signals.strategy import StrategySpec
-from squeeze.signals.transition import Envelope, Transition
+from squeeze.signals.transition import Transition
 from squeeze.signals.view import Word
-from squeeze.spec import Spec
 from squeeze.state import Frame, MarketState, flag_names
 
 ALERT_MINUTES = 15
 NO_PROBABILITY = "the model's output is no probability that rises with the horizon"
 CLOCK = "clock"
 """The reason where the clock went back, or jumped ahead."""
-
-
-class Snapshot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A stream at rest: the body of what `Stream.snapshot` writes."""
-
-    stream_seq: int
-    next_close_ns: int | None
-    now_ns: int | None
-    doubted_ns: int | None
-    mark: str | None
-    word: Word | None
-    market: bytes
-    predictor: tuple[int, bytes]
-    machine: dict[str, Any]
-    builder: dict[str, Any]
-    lookout: LookoutState
-    scene: Packed | None
-    ahead: dict[Side, Packed | None]
-    drift: bytes | None
-    drifted: tuple[str, ...]
-    rules: RulesState
 
 
 class Stream:
@@ -94,10 +70,13 @@ class Stream:
         self.kinds = spec.market.kinds()
         self.builder = StepBuilder(spec.market.symbol, self.market.length_ns, spec.map.bin_log)
         self.lookout = Lookout(spec, self.strategy.staleness)
-        self.machine = self._machine()
+        self.machine = self.fresh_machine()
         self.rules = Rules(rules or RulesSpec(), spec)
         """The user's alert rules, told after what the machine says."""
         self.envelope = envelope(spec, predictor.digest, self.strategy.digest())
+        self._envelope = msgspec.structs.asdict(self.envelope)
+        self._horizons = tuple(str(minutes) for minutes in spec.label.horizons_minutes)
+        self._base_rates = self._by_horizon([[float(rate) for rate in card.base_rates[side]] for side in SIDES])
         self.next_close_ns: int | None = None
         self.now_ns: int | None = None
         """The last clock that was believed."""
@@ -111,14 +90,14 @@ class Stream:
         """Watches how far the inputs have drifted from training, where the card says what training saw."""
         self.drifted: tuple[str, ...] = ()
         """What the monitor flagged when it last looked: at the end of each part of its window."""
-        self._doubted_ns: int | None = None
+        self.doubted_ns: int | None = None
         """A clock that was not believed, until it is right again."""
-        self._ahead: dict[Side, Any] = {"long": None, "short": None}
+        self.ahead: dict[Side, Any] = {"long": None, "short": None}
         """What the atlas showed when the side's zone was found ahead; a checklist says what has changed since."""
         ticks = 2 * max(spec.signal.clock_seconds, spec.market.step_seconds)
         self._jump_ns = round((self.strategy.staleness.jump_seconds + ticks) * SECOND_NS)
 
-    def _machine(self) -> SignalMachine:
+    def fresh_machine(self) -> SignalMachine:
         """One that has seen nothing."""
         card = self.predictor.card
         rates: dict[Side, tuple[float, ...]] = {"long": card.base_rates["long"], "short": card.base_rates["short"]}
@@ -151,7 +130,7 @@ class Stream:
             return []
         if not self._believes(now_ns):
             return self._doubt(now_ns, others)
-        self._doubted_ns = None
+        self.doubted_ns = None
         messages: list[Message] = []
         while self.next_close_ns is not None and self.next_close_ns <= now_ns:
             messages.append(self._close_step(self.next_close_ns))
@@ -162,7 +141,7 @@ class Stream:
         """Whether the clock goes on from where it was, or from where it jumped to at the last look."""
         if now_ns < self._least_ns():
             return False
-        last, doubted, jump = self.now_ns, self._doubted_ns, self._jump_ns
+        last, doubted, jump = self.now_ns, self.doubted_ns, self._jump_ns
         is_near = last is None or now_ns - last <= jump
         return is_near or (doubted is not None and 0 <= now_ns - doubted <= jump)
 
@@ -172,7 +151,7 @@ class Stream:
 
     def _doubt(self, now_ns: int, others: Standing) -> list[Message]:
         """Stay where the clock was last right, and say so once."""
-        is_first, self._doubted_ns = self._doubted_ns is None, now_ns
+        is_first, self.doubted_ns = self.doubted_ns is None, now_ns
         last = self.now_ns if self.now_ns is not None else self._least_ns()
         messages: list[Message] = []
         if is_first:
@@ -194,11 +173,11 @@ class Stream:
         """A move as a message; an entry gets its checklist where there is an atlas."""
         scene, side, advice = self.lookout.scene, transition.side, transition.order_advice
         if transition.state == "zone_ahead":
-            self._ahead[side] = scene
+            self.ahead[side] = scene
         if transition.type == "entry" and scene is not None and advice is not None:
             direction = 1 if advice.side == "buy" else -1
             target = float(advice.targets[0]) if advice.targets else float("nan")
-            asked = answers(scene, SIDES.index(side), direction, target, self._ahead[side])
+            asked = answers(scene, SIDES.index(side), direction, target, self.ahead[side])
             transition = msgspec.structs.replace(transition, checklist=asked)
         return transition.message(self.envelope, self.count())
 
@@ -209,8 +188,8 @@ class Stream:
             return AbstainMessage(**self._common(close_ns), reasons=answer.reasons)
         return ProbabilityMessage(
             **self._common(close_ns),
-            probabilities=self._by_horizon({s: answer.probabilities[i].tolist() for i, s in enumerate(SIDES)}),
-            base_rates=self._by_horizon(self.predictor.card.base_rates),
+            probabilities=self._by_horizon(answer.probabilities.tolist()),
+            base_rates=self._base_rates,
             degraded=answer.degraded,
             drift=self.drifted,
         )
@@ -286,7 +265,7 @@ class Stream:
         moved on.
         """
         self.machine.restarted()
-        self.now_ns = self._doubted_ns = None
+        self.now_ns = self.doubted_ns = None
 
     def snapshot(self) -> bytes:
         """The whole stream, market, model state, machine and pending events, as sealed bytes (`squeeze.sealed`)."""
@@ -294,75 +273,13 @@ class Stream:
 
     def freeze(self) -> Callable[[], bytes]:
         """The stream as it is now: what is returned makes the bytes of `snapshot`, in any thread, at any time."""
-        market, parts = self.market.freeze(), self._parts(b"")
-        header, rest = self._header(bool(parts.machine)), msgspec.msgpack.encode(parts)  # nothing is shared any more
-
-        def sealed() -> bytes:
-            whole = msgspec.structs.replace(msgspec.msgpack.decode(rest, type=Snapshot), market=market())
-            return seal(header, msgspec.msgpack.encode(whole))
-
-        return sealed
+        return stream_snapshot.freeze(self)
 
     def restore(self, snapshot: bytes) -> None:
         """Go on from a snapshot of the same model, spec and strategy; `StepError` for any other, and nothing has
         changed. One in which the machine has not looked yet, as `warm` leaves it, fits every strategy.
         """
-        body = unseal(snapshot, self._header(True))
-        try:
-            state = msgspec.msgpack.decode(body, type=Snapshot)
-        except msgspec.MsgspecError as error:
-            raise StepError(f"not a stream's snapshot: {error}") from None
-        before = self._parts()
-        try:
-            self._take(state)
-        except (SqueezeError, msgspec.MsgspecError, LookupError, TypeError, ValueError) as error:
-            self._take(before)
-            raise StepError(f"not a stream's snapshot: {error}") from None
-
-    def _header(self, used: bool) -> Header:
-        return Header(
-            model=self.predictor.digest, spec=self.spec.digest(), strategy=self.strategy.digest(), used=used
-        )  # fmt: skip
-
-    def _parts(self, market: bytes | None = None) -> Snapshot:
-        machine = self.machine.snapshot()
-        fresh = self._machine().snapshot()
-        is_fresh = msgspec.msgpack.encode(machine) == msgspec.msgpack.encode(fresh)  # NaN is not NaN in Python
-        return Snapshot(
-            stream_seq=self.stream_seq,
-            next_close_ns=self.next_close_ns,
-            now_ns=self.now_ns,
-            doubted_ns=self._doubted_ns,
-            mark=self.mark,
-            word=self.word,
-            market=self.market.snapshot() if market is None else market,
-            predictor=self.predictor.snapshot(),
-            machine={} if is_fresh else machine,
-            builder=self.builder.snapshot(),
-            lookout=self.lookout.snapshot(),
-            scene=pack(self.lookout.scene),
-            ahead={side: pack(scene) for side, scene in self._ahead.items()},
-            drift=None if self.drift is None else self.drift.snapshot(),
-            drifted=self.drifted,
-            rules=self.rules.snapshot(),
-        )
-
-    def _take(self, state: Snapshot) -> None:
-        self.market.restore(state.market)
-        self.predictor.restore(*state.predictor)
-        self.machine = self._machine()
-        if state.machine:
-            self.machine.restore(state.machine)
-        self.builder.restore(state.builder)
-        self.lookout.restore(state.lookout)
-        self.lookout.scene = unpack(state.scene)
-        self._ahead = {side: unpack(scene) for side, scene in state.ahead.items()}
-        if self.drift is not None and state.drift is not None:
-            self.drift.restore(state.drift)
-        self.stream_seq, self.next_close_ns = state.stream_seq, state.next_close_ns
-        self.now_ns, self._doubted_ns = state.now_ns, state.doubted_ns
-        self.mark, self.word, self.drifted = state.mark, state.word, state.drifted
-        self.rules.restore(state.rules)
+        stream_snapshot.restore(self, snapshot)
 
     def count(self) -> int:
         """The number of a message that is put on the stream now."""
@@ -372,7 +289,8 @@ class Stream:
     def _common(self, at_ns: int) -> dict[str, Any]:
         """What a probability, or the want of one, says of itself; it holds for two steps."""
         number = self.count()
-        return msgspec.structs.asdict(self.envelope) | {
+        return {
+            **self._envelope,
             "event_id": event_id(self.envelope.stream, number, at_ns // 1000),
             "stream_seq": number,
             "ts_data_us": at_ns // 1000,
@@ -380,55 +298,7 @@ class Stream:
             "mark": self.mark,
         }
 
-    def _by_horizon(self, values: Any) -> dict[Any, dict[str, float]]:
-        horizons = self.spec.label.horizons_minutes
-        return {side: {str(h): float(p) for h, p in zip(horizons, values[side], strict=True)} for side in SIDES}
-
-
-def event_id(stream: str, stream_seq: int, ts_data_us: int) -> str:
-    """First 16 hex digits of the SHA-256 of `stream|stream_seq|ts_data_us`: of what is no signal.
-
-    >>> event_id("BTCUSDT", 0, 0)
-    '1e7006281f0df1b8'
-    """
-    return hashlib.sha256(f"{stream}|{stream_seq}|{ts_data_us}".encode()).hexdigest()[:16]
-
-
-def envelope(spec: Spec, model: str, strategy: str) -> Envelope:
-    """What all messages of a market have in common, from the digests of its model and its strategy."""
-    drawn = msgspec.json.encode((spec.version, spec.market, spec.map, spec.frame, spec.atlas), order="sorted")
-    return Envelope(
-        producer=f"squeeze-predictor {release()}",
-        model_version=model,
-        map_version=hashlib.sha256(drawn).hexdigest()[:16],
-        config_hash=strategy,
-        stream=spec.market.symbol,
-        symbol=spec.market.symbol,
-    )
-
-
-def release() -> str:
-    """Of this package; `unknown` where it is used without being installed."""
-    try:
-        return metadata.version("squeeze-predictor")
-    except metadata.PackageNotFoundError:
-        return "unknown"
-
-
-def replay(
-    stream: Stream, events: Iterable[AnyEvent], clock_seconds: float, until_ns: int | None = None
-) -> Iterator[Message]:
-    """Drive a stream with recorded events: each is heard once known, the clock looks every `clock_seconds`."""
-    tick_ns = round(clock_seconds * SECOND_NS)
-    now_ns: int | None = None
-    for event in events:
-        if now_ns is None:
-            now_ns = -(-event.known_at_ns // tick_ns) * tick_ns
-        while event.known_at_ns > now_ns:
-            yield from stream.on_clock(now_ns)
-            now_ns += tick_ns
-        stream.on_event(event)
-    last_ns = until_ns if until_ns is not None else now_ns
-    while now_ns is not None and last_ns is not None and now_ns <= last_ns:
-        yield from stream.on_clock(now_ns)
-        now_ns += tick_ns
+    def _by_horizon(self, rows: list[list[float]]) -> dict[Side, dict[str, float]]:
+        """By side and by the horizon's minutes."""
+        long, short = (dict(zip(self._horizons, row, strict=True)) for row in rows)
+        return {"long": long, "short": short}

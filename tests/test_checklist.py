@@ -9,7 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from squeeze.patterns.scene import AREA_HIGH, AREA_LOW, CONTROL, FILLED, HIGH, NODE, WALL, ZONE
-from squeeze.signals.checklist import QUESTIONS, Limits, answers
+from squeeze.signals.checklist import QUESTIONS, answers
+from squeeze.signals.checklist_trade import Limits
 from tests.scenes import BIN_LOG, CLOSE_NS, MARK_BIN, MINUTE_NS, market, mirrored, rows, zone
 
 CLUSTERS, WALLS, VOLUME, CROWD, CHANGES = range(5)

@@ -21,10 +21,11 @@ from squeeze.emitter.run import again
 from squeeze.emitter.verbs import EMITTER_VERBS
 from squeeze.errors import ConfigError, OutboxError
 from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS
+from squeeze.replaying import replay
 from squeeze.signals.message import AlertMessage, SignalMessage, decode, encode
 from squeeze.signals.rule_spec import RulesSpec
 from squeeze.simulator import market_events
-from squeeze.stream import Stream, replay
+from squeeze.stream import Stream
 from squeeze.strict import convert
 from squeeze.tools.scorecard.scorecard import Scorecard
 from squeeze.tools.scorecard.spec import ScorecardSpec

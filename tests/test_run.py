@@ -28,12 +28,13 @@ from squeeze.market.feeds.values import Limits
 from squeeze.market.lake import Lake
 from squeeze.market.raw_log import RawLog
 from squeeze.market.replay import raw_events
+from squeeze.replaying import replay
 from squeeze.signals.message import ProbabilityMessage, decode, encode
 from squeeze.signals.rules import RulesState
 from squeeze.signals.strategy import StrategySpec
 from squeeze.signals.transition import Envelope
 from squeeze.simulator import market_events
-from squeeze.stream import Stream, replay
+from squeeze.stream import Stream
 from squeeze.tools.journal.chain import Journal
 
 ROOT = Path(__file__).parents[1]

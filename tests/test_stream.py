@@ -13,9 +13,10 @@ from squeeze.errors import StepError
 from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS, Bar
 from squeeze.market.lake import read_events
 from squeeze.sealed import VERSION, Header, seal
+from squeeze.signals.envelope import event_id
 from squeeze.signals.message import AbstainMessage, ProbabilityMessage, SignalMessage, decode
 from squeeze.signals.strategy import RiskRules, StrategySpec
-from squeeze.stream import NO_PROBABILITY, event_id
+from squeeze.stream import NO_PROBABILITY
 from training.real import stream_difference
 
 START = int(np.datetime64("2025-01-11T12:00", "ns").astype(np.int64))

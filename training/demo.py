@@ -16,10 +16,11 @@ from squeeze.market.importer import import_mapping
 from squeeze.market.lake import Lake, read_events
 from squeeze.predictor import load
 from squeeze.registry import tracking_uri
+from squeeze.replaying import replay
 from squeeze.signals.message import Message, ProbabilityMessage, encode
 from squeeze.signals.strategy import StrategySpec, read_strategy
 from squeeze.simulator import SimulatorSpec, simulate, write_recording
-from squeeze.stream import Stream, replay
+from squeeze.stream import Stream
 from squeeze.tools.page import write_page
 from squeeze.tools.story import Story
 from training import pipeline

@@ -4,7 +4,7 @@
     time ─► on_time ────┴─► Stream.on_clock, at whole ticks ─► Emitter
 
 Ticks are whole multiples of the signal clock, and an event is heard after the ticks that came before it: as in
-`squeeze.stream.replay`, so that the same events give the same messages.
+`squeeze.replaying`, so that the same events give the same messages.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -91,10 +91,11 @@ class Patterns:
     @staticmethod
     def flagged(found: np.ndarray) -> Iterator[Finding]:
         """The findings whose flag is up, longs' side first, in the order of the axis."""
+        flags = found["flag"].tolist()
         for side in range(2):
-            for module, row in zip(PATTERNS, found, strict=True):
-                if row[side]["flag"]:
-                    yield finding(module, side, row[side])
+            for at, module in enumerate(PATTERNS):
+                if flags[at][side]:
+                    yield finding(module, side, found[at, side])
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The whole state, as bytes."""

@@ -55,9 +55,10 @@ def thresholds_record(thresholds: Strict) -> np.ndarray:
 
 def finding(module: Any, side: int, found: np.void) -> Finding:
     """A row of FINDING in words."""
-    evidence = {name: float(found["evidence"][i]) for i, name in enumerate(module.EVIDENCE)}
-    flag = bool(found["flag"])
-    score = float(found["score"])
-    words = module.REASON.format(**evidence, side=("below", "above")[side], score=score) if flag else ""
-    words = words.replace("nan%", "unknown").replace("nan", "unknown")  # what was not recorded
-    return Finding(module.NAME, side, score, flag, int(found["known_at_ns"]), evidence, words)
+    score, is_up, known_at_ns, _ = found.item()
+    evidence = dict(zip(module.EVIDENCE, found["evidence"].tolist(), strict=False))
+    flag, words = bool(is_up), ""
+    if flag:
+        words = module.REASON.format(**evidence, side=("below", "above")[side], score=score)
+        words = words.replace("nan%", "unknown").replace("nan", "unknown")  # what was not recorded
+    return Finding(module.NAME, side, score, flag, known_at_ns, evidence, words)

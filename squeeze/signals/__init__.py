@@ -1,5 +1,6 @@
 """From calibrated probabilities to signals: the machine that decides, and the JSON lines that say so."""
 
+from squeeze.signals.envelope import Envelope
 from squeeze.signals.machine import SignalMachine
 from squeeze.signals.message import (
     AbstainMessage,
@@ -12,7 +13,7 @@ from squeeze.signals.message import (
     encode,
 )
 from squeeze.signals.strategy import StrategySpec, read_strategy
-from squeeze.signals.transition import Envelope, Transition
+from squeeze.signals.transition import Transition
 from squeeze.signals.view import View, Word
 
 __all__ = [

@@ -6,6 +6,8 @@ model ──► Word ────────┘
 """
 
 import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -14,6 +16,7 @@ from squeeze.atlas import Page
 from squeeze.market.events import AnyEvent
 from squeeze.patterns import voids
 from squeeze.patterns.catalogue import NAMES
+from squeeze.patterns.pattern import Finding
 from squeeze.patterns.scene import Scene
 from squeeze.signals.staleness import StalenessSpec, is_silent, stale
 from squeeze.signals.tape import Tape, TapeState
@@ -22,9 +25,34 @@ from squeeze.signals.zone_record import ZoneRecord, ZoneState
 from squeeze.spec import Spec
 from squeeze.state import Frame, Unhealthy
 
-Words = tuple[tuple[str, ...], tuple[str, ...]]
 Voids = tuple[VoidView | None, VoidView | None]
 VOIDS = NAMES.index("voids")
+BothSides = tuple[tuple[str, ...], tuple[str, ...]]
+NO_WORDS: BothSides = ((), ())
+
+
+class Words(Sequence[tuple[str, ...]]):
+    """The flagged patterns in words, by side. They are put into words when they are read: of most steps never."""
+
+    def __init__(self, findings: Callable[[], Iterable[Finding]]) -> None:
+        self._findings = findings
+
+    @cached_property
+    def both(self) -> BothSides:
+        """Of longs and of shorts."""
+        words: tuple[list[str], list[str]] = [], []
+        for found in self._findings():
+            words[found.side].append(found.reason)
+        return tuple(words[0]), tuple(words[1])
+
+    def __len__(self) -> int:
+        return len(self.both)
+
+    def __getitem__(self, side: Any) -> Any:
+        return self.both[side]
+
+    def __repr__(self) -> str:
+        return repr(self.both)
 
 
 class LookoutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,7 +61,7 @@ class LookoutState(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tape: TapeState
     zones: ZoneState
     patterns: dict[str, tuple[bool, bool]]
-    words: Words
+    words: BothSides
     map_ns: int
     voids: Voids = (None, None)
 
@@ -47,7 +75,7 @@ class Lookout:
         self.zones = ZoneRecord(spec.map.bin_log, None if spec.atlas is None else spec.atlas.track)
         self.step_ns = spec.market.step_seconds * 1_000_000_000
         self.patterns: dict[str, tuple[bool, bool]] = {}
-        self.words: Words = ((), ())
+        self.words: Sequence[tuple[str, ...]] = NO_WORDS
         self.voids: Voids = (None, None)
         self.map_ns = 0
         """When the liquidation map last took something in; 0 for never."""
@@ -64,17 +92,13 @@ class Lookout:
         page = frame.page
         self.scene = None if page is None else page.scene
         if page is not None:
-            flags = page.found["flag"]
-            self.patterns = {name: (bool(flags[i, 0]), bool(flags[i, 1])) for i, name in enumerate(NAMES)}
-            findings = page.findings()
-            self.words = (
-                tuple(found.reason for found in findings if found.side == 0),
-                tuple(found.reason for found in findings if found.side == 1),
-            )
+            flags = page.found["flag"].tolist()
+            self.patterns = {name: (bool(long), bool(short)) for name, (long, short) in zip(NAMES, flags, strict=True)}
+            self.words = Words(page.findings)
             self.voids = _voids(page)
             self.map_ns = max(self.map_ns, frame.close_ns - int(page.scene.now["map_age_ns"][0]))
         else:
-            self.patterns, self.words, self.voids = {}, ((), ()), (None, None)
+            self.patterns, self.words, self.voids = {}, NO_WORDS, (None, None)
             if frame.mark.event_ns and not frame.unhealthy & Unhealthy.BARS_STALE:
                 self.map_ns = frame.close_ns
 
@@ -84,9 +108,9 @@ class Lookout:
         """
         facts: dict[str, Any] = self.tape.facts(now_ns)
         limits, ear = self.limits, self.tape.ear
-        venues = ear.venues
-        silent = (name for name in sorted(venues) if is_silent(venues[name], now_ns, limits.venue_seconds, limits))
-        too_old = stale(limits, now_ns, ear.marked, venues, self.map_ns, self.step_ns)
+        venues = sorted(ear.venues.items())
+        silent = [name for name, heard in venues if is_silent(heard, now_ns, limits.venue_seconds, limits)]
+        too_old = stale(limits, now_ns, ear.marked, ear.venues, self.map_ns, self.step_ns)
         return View(
             **facts,
             word=word,
@@ -101,8 +125,8 @@ class Lookout:
 
     def snapshot(self) -> LookoutState:
         """The whole state."""
-        tape, zones = self.tape.snapshot(), self.zones.snapshot()
-        return LookoutState(tape, zones, self.patterns, self.words, self.map_ns, self.voids)
+        words, tape, zones = (self.words[0], self.words[1]), self.tape.snapshot(), self.zones.snapshot()
+        return LookoutState(tape, zones, self.patterns, words, self.map_ns, self.voids)
 
     def restore(self, state: LookoutState) -> None:
         """Go on from a snapshot; `StepError` for one of another shape."""

@@ -281,7 +281,8 @@ def decimal_text(value: float | None) -> str | None:
         return None
     if not math.isfinite(value):
         raise ValueError(f"a price must be finite, got {value}")
-    return format(Decimal(repr(float(value))), "f")
+    text = repr(float(value))
+    return format(Decimal(text), "f") if "e" in text else text
 
 
 def _numbers(value: object, place: str) -> Iterator[tuple[str, float]]:

@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from squeeze.signals.envelope import Envelope
 from squeeze.signals.message import (
     CancelMessage,
     CascadeFacts,
@@ -39,22 +40,6 @@ _MESSAGES: dict[Kind, type[SignalMessage]] = {
     "cancel": CancelMessage,
     "protect": ProtectMessage,
 }
-
-
-class Envelope(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all messages of a stream have in common."""
-
-    producer: str
-    """Name and release of this program."""
-    model_version: str
-    """Digest of the model file."""
-    map_version: str
-    """Digest of how the heatmap is made."""
-    config_hash: str
-    """Digest of the strategy: `StrategySpec.digest`."""
-    stream: str
-    """One for each symbol."""
-    symbol: str
 
 
 class Transition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

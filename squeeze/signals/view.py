@@ -9,6 +9,7 @@ shorts (above it). Log prices are natural; a log distance is outward from the ma
 """
 
 import math
+from collections.abc import Sequence
 
 import msgspec
 
@@ -139,7 +140,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     """The nearest below and above the mark at the last close; None where there is none, and without an atlas."""
     patterns: dict[str, tuple[bool, bool]] = msgspec.field(default_factory=dict)
     """Whether each pattern's flag is up, by side (`patterns.catalogue`)."""
-    pattern_words: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
+    pattern_words: Sequence[tuple[str, ...]] = ((), ())
     """The flagged patterns in plain words, by side."""
     map_age_ns: int = 0
     """Since the liquidation map last took something in."""

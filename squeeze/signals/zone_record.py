@@ -7,6 +7,7 @@ nearest, by the rule of `zones.track` in plain words.
 
 import math
 import zlib
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -65,35 +66,39 @@ class ZoneRecord:
         self.rules = rules or TrackSpec()
         self.places: list[Place] = []
         self._counts = np.zeros((DAYS, 2, BINS), np.int32)
+        """Of all days but the running one."""
+        self._today = [[0] * BINS, [0] * BINS]
         self._numbers = [0, 0, 0, 0]
         """Day, first day, and the newest name of each side."""
-        self._below = np.zeros((2, BINS + 1))
+        self._below = [[0.0] * (BINS + 1), [0.0] * (BINS + 1)]
 
     def on_frame(self, frame: Frame, open_interest_base: float) -> None:
         """Take the zones of a frame; one without a mark has none."""
         self._turn_day((frame.close_ns - 1) // DAY_NS)
         if frame.page is not None:
-            self.places = [self._tracked(row) for row in frame.page.scene.zones]
+            zones = frame.page.scene.zones
+            names = zones.dtype.names  # read at once: field by field it takes longer than all the rest
+            self.places = [self._tracked(dict(zip(names, row, strict=True))) for row in zones.tolist()]
         elif math.isfinite(frame.mark.close):
             self.places = self._followed(frame, open_interest_base)
         else:
             self.places = []
-        day = self._numbers[0] % DAYS
         for place in self.places:
-            self._counts[day, place.side, _bin(place.mass_share)] += 1
+            self._today[place.side][_bin(place.mass_share)] += 1
 
     def seen_from(self, mark: float) -> tuple[ZoneView, ...]:
         """The zones from a mark, longs first, each side's nearest first; none without a mark."""
         if not mark > 0:
             return ()
         here = math.log(mark)
-        found = []
+        found: list[ZoneView] = []
         for side, name in enumerate(SIDES):
-            own = [_from(here, place, name) for place in self.places if place.side == side]
-            own.sort(key=lambda zone: (zone.near_log, zone.born_ns, zone.id))
-            ahead = sum(zone.far_log > 0 for zone in own)
+            own = [(*_distances(here, place), place) for place in self.places if place.side == side]
+            own.sort(key=lambda one: (one[0], one[2].born_ns, one[2].id))
+            ahead = sum(far > 0 for _, far, _ in own)
             passed = len(own) - ahead
-            found += [msgspec.structs.replace(zone, stack=ahead - max(0, at - passed)) for at, zone in enumerate(own)]
+            for at, (near, far, place) in enumerate(own):
+                found.append(_seen(place, name, near, far, ahead - max(0, at - passed)))
         return tuple(found)
 
     def rank(self, side: int, mass_share: float) -> float:
@@ -103,12 +108,14 @@ class ZoneRecord:
         at, below = _bin(mass_share), self._below[side]
         if self._numbers[0] - self._numbers[1] < LEAST_DAYS or not below[-1] > 0:
             return NAN
-        return float((below[at] + below[at + 1]) / 2 / below[-1])
+        return (below[at] + below[at + 1]) / 2 / below[-1]
 
     def _turn_day(self, day: int) -> None:
         now, first, *_ = self._numbers
         if day == now:
             return
+        self._counts[now % DAYS] = self._today
+        self._today = [[0] * BINS, [0] * BINS]
         if not first:
             self._numbers[1] = day
         elif day - now >= DAYS:
@@ -121,24 +128,25 @@ class ZoneRecord:
 
     def _add_up(self) -> None:
         """How many zones were lighter than each bin, before today."""
-        today = self._counts[self._numbers[0] % DAYS]
-        self._below[:, 1:] = (self._counts.sum(axis=0, dtype=np.int64) - today).cumsum(axis=1)
+        below = np.zeros((2, BINS + 1))
+        below[:, 1:] = self._counts.sum(axis=0, dtype=np.int64).cumsum(axis=1)
+        self._below = below.tolist()
 
-    def _tracked(self, row: np.void) -> Place:
-        side, mass_share = int(row["side"]), float(row["mass_share"])
+    def _tracked(self, zone: dict[str, Any]) -> Place:
+        side, mass_share = zone["side"], zone["mass_share"]
         return Place(
-            id=int(row["id"]),
+            id=zone["id"],
             side=side,
-            low=int(row["low_bin"]) * self.bin_log,
-            high=int(row["end_bin"]) * self.bin_log,
-            centroid=float(row["place_log"]),
+            low=zone["low_bin"] * self.bin_log,
+            high=zone["end_bin"] * self.bin_log,
+            centroid=zone["place_log"],
             mass_share=mass_share,
-            mass_usd=float(row["mass_usd"]),
-            peaks=((0, float(row["peak_6h_share"])),),
+            mass_usd=zone["mass_usd"],
+            peaks=((0, zone["peak_6h_share"]),),
             rank=self.rank(side, mass_share),
-            age_hours=24 * float(row["age_days"]),
-            born_ns=int(row["born_ns"]),
-            major=bool(row["major"]),
+            age_hours=24 * zone["age_days"],
+            born_ns=zone["born_ns"],
+            major=bool(zone["major"]),
         )
 
     def _followed(self, frame: Frame, open_interest_base: float) -> list[Place]:
@@ -199,7 +207,9 @@ class ZoneRecord:
 
     def snapshot(self) -> ZoneState:
         """The whole state."""
-        return ZoneState(list(self.places), zlib.compress(self._counts.tobytes(), 1), list(self._numbers))
+        counts = self._counts.copy()
+        counts[self._numbers[0] % DAYS] = self._today
+        return ZoneState(list(self.places), zlib.compress(counts.tobytes(), 1), list(self._numbers))
 
     def restore(self, state: ZoneState) -> None:
         """Go on from a snapshot; `StepError` for one of another shape, and then nothing has changed."""
@@ -211,6 +221,9 @@ class ZoneRecord:
             raise StepError("the snapshot is of a record of zones of another release")
         self._counts[...] = np.frombuffer(counts, np.int32).reshape(self._counts.shape)
         self.places, self._numbers = list(state.places), list(state.numbers)
+        today = self._counts[self._numbers[0] % DAYS]
+        self._today = today.tolist()
+        today[:] = 0
         self._add_up()
 
 
@@ -228,9 +241,12 @@ def _peaks(before: tuple[tuple[int, float], ...], close_ns: int, share: float) -
     return (*kept, (part, share))
 
 
-def _from(here: float, place: Place, side: str) -> ZoneView:
-    """A place as it looks from the log of a mark."""
-    near, far = (here - place.high, here - place.low) if place.side == 0 else (place.low - here, place.high - here)
+def _distances(here: float, place: Place) -> tuple[float, float]:
+    """Of the near and the far edge, outward from the log of a mark."""
+    return (here - place.high, here - place.low) if place.side == 0 else (place.low - here, place.high - here)
+
+
+def _seen(place: Place, side: str, near: float, far: float, stack: int) -> ZoneView:
     return ZoneView(
         id=f"{side}-{place.id}",
         side=place.side,
@@ -246,5 +262,5 @@ def _from(here: float, place: Place, side: str) -> ZoneView:
         age_hours=place.age_hours,
         born_ns=place.born_ns,
         major=place.major,
-        stack=0,
+        stack=stack,
     )
