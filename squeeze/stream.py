@@ -23,6 +23,7 @@ from squeeze.signals.checklist import answers
 from squeeze.signals.envelope import envelope, event_id
 from squeeze.signals.look import Lookout
 from squeeze.signals.machine import SignalMachine, rises
+from squeeze.signals.machine_facts import by_venue
 from squeeze.signals.message import (
     AbstainMessage,
     AlertMessage,
@@ -179,6 +180,9 @@ class Stream:
             target = float(advice.targets[0]) if advice.targets else float("nan")
             asked = answers(scene, SIDES.index(side), direction, target, self.ahead[side])
             transition = msgspec.structs.replace(transition, checklist=asked)
+        if transition.zone is not None and self.market.atlas is not None:
+            zone = by_venue(transition.zone, self.market.atlas.names, (scene, self.ahead[side]))
+            transition = msgspec.structs.replace(transition, zone=zone)
         return transition.message(self.envelope, self.count())
 
     def _close_step(self, close_ns: int) -> Message:

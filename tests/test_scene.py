@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from squeeze.patterns.scene import ZONE, mass_by_venue
+from squeeze.signals.machine_facts import by_venue
+from squeeze.signals.message import ZoneFacts
 from tests.scenes import MARK_BIN, market, rows, zone
 
 
@@ -29,6 +31,18 @@ def test_of_a_zone_that_the_mark_went_into_what_lies_ahead_counts(side):
     seen.venue_heat[:, side] = 0.0
     seen.venue_heat[0, side, :2], seen.venue_heat[1, side, :2] = 0.01, 0.02
     np.testing.assert_allclose(mass_by_venue(seen, side, 7), [1800.0, 400.0])
+
+
+def test_a_message_tells_each_venues_part_of_its_zone_and_of_one_that_is_gone_what_it_was():
+    told = ZoneFacts(
+        id="long-7", side="long", low="1", high="2", centroid="1.5", usd=1e6, share_open_interest=0.04,
+        thickness_rank=None, age_hours=1.0, stack=1,
+    )  # fmt: skip
+    seen, swept = two_venues(0), market(venues=2)
+    shares = pytest.approx({"a": 3600 / 4400, "b": 800 / 4400})
+    assert by_venue(told, ("a", "b"), (seen, None)).venue_shares == shares
+    assert by_venue(told, ("a", "b"), (swept, seen)).venue_shares == shares
+    assert by_venue(told, ("a", "b"), (swept, None)) == told
 
 
 def test_a_zone_that_is_gone_and_a_venue_of_unknown_open_interest_hold_nothing():

@@ -1,8 +1,13 @@
 """What a message says beside the move itself: zone, market, cascade, advice and quality, in the message's own units."""
 
 import math
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 
+import msgspec
+
+from squeeze.arrays import SIDES
+from squeeze.patterns.scene import Scene, mass_by_venue
 from squeeze.signals import machine_rules, sizing
 from squeeze.signals.machine_look import Look
 from squeeze.signals.machine_memory import Cascade, SideMemory, Trade
@@ -37,6 +42,17 @@ def zone_facts(zone: ZoneView | None, side: Side) -> ZoneFacts | None:
         age_hours=zone.age_hours,
         stack=zone.stack,
     )
+
+
+def by_venue(zone: ZoneFacts, venues: Sequence[str], scenes: Iterable[Scene | None]) -> ZoneFacts:
+    """A zone with each venue's part of it, as in the first of the scenes in which something of it is left."""
+    side, _, number = zone.id.partition("-")
+    for scene in scenes:
+        coins = None if scene is None else mass_by_venue(scene, SIDES.index(side), int(number))
+        if coins is not None and coins.sum() > 0:
+            shares = (coins / coins.sum()).tolist()
+            return msgspec.structs.replace(zone, venue_shares=dict(zip(venues, shares, strict=True)))
+    return zone
 
 
 def market_facts(look: Look, zone: ZoneView | None) -> MarketFacts:

@@ -92,6 +92,8 @@ class ZoneFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     thickness_rank: float | None
     age_hours: float
     stack: int
+    venue_shares: dict[str, float] | None = None
+    """What part of the zone each venue's map holds; null where that is not known, or nothing is left of it."""
 
 
 class MarketFacts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
