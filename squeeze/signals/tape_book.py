@@ -16,10 +16,10 @@ SHARE = 0.005
 Reading = tuple[float, float, float, float]
 """Bid, ask, spread in basis points of the mid, and USD that rest within half a percent on both sides."""
 UNKNOWN: Reading = (NAN, NAN, NAN, NAN)
-Top = tuple[float, float, float, float]
+Top = tuple[float, float, float, int]
 """Bid and ask of a book, USD that rest around its mid, and when it was made."""
-NO_BOOK: Top = (NAN, NAN, NAN, -math.inf)
-LATER = math.inf
+NO_BOOK: Top = (NAN, NAN, NAN, -(2**63))
+LATER = 2**63
 MOST_HEARD = 1000
 """So many updates are kept at most that were heard before one that is still expected."""
 _known_at = attrgetter("known_at_ns")
