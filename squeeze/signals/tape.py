@@ -71,6 +71,7 @@ class Tape:
         if event.symbol != self.symbol:
             raise StepError(f"a {self.symbol} tape got an event of {event.symbol}")
         self._pending.append(event)
+        self.ear.expect(event)
 
     def advance(self, now_ns: int, *, live: bool = True) -> None:
         """Let time go on to `now_ns` and hear what is known by then; `StepError` for a time before the last.
@@ -152,6 +153,8 @@ class Tape:
         ear.venues, ear.newest_ns, ear.counts = state.venues, state.newest_ns, Counter(state.counts)
         ear.book.restore(state.book)
         ear.funding, self._pending = state.funding, state.pending
+        for event in state.pending:
+            ear.expect(event)
         ear.trades, ear.prints = bool(memory["is_trading"][0]), bool(memory["is_watching"][0])
 
 

@@ -96,6 +96,14 @@ class Ear:
         self._take = {(venue, kind): take for venue, kind, take in takes if venue is not None}
         """What each event is for, by its venue and kind; of others only that they came."""
 
+    def expect(self, event: AnyEvent) -> None:
+        """Be told of an event as it comes, whenever it will be known."""
+        book = self.book
+        if event.known_at_ns > book.settles_ns:
+            book.settle()
+        if event.venue == self._flow_venue and isinstance(event, BookUpdate | Gap) and _tells_book(event):
+            book.expect(event)
+
     def hear(self, event: AnyEvent) -> None:
         """Take in an event that is known now, in the second that runs then."""
         second = -(-event.known_at_ns // SECOND_NS)
@@ -257,7 +265,7 @@ class Ear:
         """A hole: what was taken for silence in it was not recorded."""
         first, heard = -(-event.event_ns // SECOND_NS), self.heard
         is_flow = event.venue == self._flow_venue
-        if event.feed != Feed.TRADES and is_flow:
+        if is_flow and _tells_book(event):
             self.book.lose(event)
             heard[WORST] = NAN
         if event.feed != Feed.BOOK and is_flow and self.trades:
@@ -285,6 +293,11 @@ class Ear:
             return True
         self.counts["repeated" if event_ns == newest else "out_of_order"] += 1
         return False
+
+
+def _tells_book(event: BookUpdate | Gap) -> bool:
+    """Whether an event of the venue of the books changes them."""
+    return not isinstance(event, Gap) or event.feed != Feed.TRADES
 
 
 def _least(one: float, other: float) -> float:
