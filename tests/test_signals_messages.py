@@ -64,7 +64,9 @@ def test_an_entry_says_everything_a_bot_needs_and_is_read_back_as_it_was():
     )
     assert advice["risk_percent"] == 1.0
     assert plain["reasons"][0] == "the zone is cleared and the market is calm"
-    assert plain["quality"] == {"score": 1.0, "flags": [], "venue_age_ms": {"v": 0}}
+    assert plain["quality"] == {
+        "score": 1.0, "flags": [], "venue_age_ms": {"v": 0}, "liquidation_completeness": {"v": None},
+    }  # fmt: skip
     assert plain["market"]["spread_bp"] == 1.0
     assert 0.05 < plain["cascade"]["depletion"] < 0.1
     assert decode(encode(message)) == message
@@ -121,3 +123,13 @@ def test_a_price_survives_its_decimal_string(price):
 def test_a_price_that_is_not_finite_has_no_decimal_string():
     with pytest.raises(ValueError, match="finite"):
         decimal_text(math.nan)
+
+
+def test_a_message_says_how_complete_each_venues_liquidations_are():
+    machine, market, _ = story("zone_ahead")
+    market.advance(1)
+    ages = {"bybit": 0, "binance": 0, "okx": 0, "elsewhere": 0}
+    said, *_ = machine.look(market.view(venue_age_ns=ages, stale=("price",)))
+    assert said.quality.liquidation_completeness == {
+        "bybit": "complete", "binance": "sampled", "okx": "undercounted", "elsewhere": None,
+    }  # fmt: skip

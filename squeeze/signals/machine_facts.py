@@ -7,6 +7,7 @@ from decimal import Decimal
 import msgspec
 
 from squeeze.arrays import SIDES
+from squeeze.market import conventions, events
 from squeeze.patterns.scene import Scene, mass_by_venue
 from squeeze.signals import machine_rules, sizing
 from squeeze.signals.machine_look import Look
@@ -24,6 +25,12 @@ from squeeze.signals.message import (
 from squeeze.signals.reason_words import words
 from squeeze.signals.strategy_trade import Account
 from squeeze.signals.view import ZoneView
+
+COMPLETENESS = {
+    events.Quality.GOOD: "complete",
+    events.Quality.SAMPLED: "sampled",
+    events.Quality.UNDERCOUNTED: "undercounted",
+}
 
 
 def zone_facts(zone: ZoneView | None, side: Side) -> ZoneFacts | None:
@@ -115,7 +122,18 @@ def quality(look: Look, mind: SideMemory) -> Quality:
     if mind.trade is not None:
         more += mind.trade.flags
     ages = {name: age // 1_000_000 for name, age in look.view.venue_age_ns.items()}
-    return Quality(score=0.0 if look.stale else score, flags=(*flags, *more), venue_age_ms=ages)
+    told = {name: _completeness(name, look.now_ns) for name in ages}
+    return Quality(
+        score=0.0 if look.stale else score,
+        flags=(*flags, *more),
+        venue_age_ms=ages,
+        liquidation_completeness=told,
+    )
+
+
+def _completeness(venue: str, at_ns: int) -> str | None:
+    known = conventions.completeness(venue, at_ns)
+    return None if known is None else COMPLETENESS[known]
 
 
 def probabilities(look: Look) -> dict[str, dict[Side, float]] | None:

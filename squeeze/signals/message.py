@@ -159,6 +159,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """In [0, 1]; it scales the risk."""
     flags: tuple[str, ...]
     venue_age_ms: dict[str, int]
+    liquidation_completeness: dict[str, str | None] = {}
+    """By venue: `complete`, `sampled` or `undercounted`, as the exchange documents its feed; null where not known."""
 
 
 class SignalMessage(Message, frozen=True, kw_only=True):
