@@ -289,7 +289,7 @@ def traded(side="buy", r_multiple=-1.0):
 def test_a_trade_that_was_filled_and_is_over_is_drawn_at_the_worse_end_of_its_band(side, entry):
     (trade,) = trades(traded(side))
     assert (trade.is_buy, trade.entry, trade.stop) == (side == "buy", entry, 63900.0)
-    assert (trade.close, trade.result_r) == (63899.5, -1.0)
+    assert (trade.close, trade.r_multiple) == (63899.5, -1.0)
     assert trade.closed_us - trade.opened_us == 20 * 60 * 10**6
     assert trades(traded(side, r_multiple=None)) == [], "what came of it is not known"
     assert trades(traded(side)[:-1]) == [], "it is not over"

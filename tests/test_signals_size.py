@@ -145,9 +145,9 @@ def test_a_stop_is_hit_by_the_range_and_counted_at_the_stop_or_worse():
     fee_r = 2 * 0.00055 * trade.entry / trade.unit
     assert outcome(machine, market, trade, mark_high=trade.stop - 0.01)[0] is None
     hit, _ = outcome(machine, market, trade, mark_high=trade.stop)
-    assert (hit.codes, hit.result_r) == (("stop_hit",), pytest.approx(-1 - fee_r))
+    assert (hit.codes, hit.r_multiple) == (("stop_hit",), pytest.approx(-1 - fee_r))
     gap, _ = outcome(machine, market, trade, mark=trade.stop + trade.unit)
-    assert gap.result_r == pytest.approx(-2 - fee_r)
+    assert gap.r_multiple == pytest.approx(-2 - fee_r)
 
 
 def test_a_trade_lasts_an_hour():
@@ -169,7 +169,7 @@ def test_half_is_taken_after_two_weak_minutes_and_all_after_three():
         if found is not None:
             said.append((found.codes, trade.weak_minutes))
             held, trade = trade.held, found.trade
-            if found.result_r is None:
+            if found.r_multiple is None:
                 assert float(trade.held) == pytest.approx(float(held) / 2, abs=1e-3)
     assert said == [(("momentum_weak",), 2), (("momentum_gone",), 3)]
 

@@ -241,7 +241,7 @@ def _draw_trades(axes: Axes, done: Sequence[Traded]) -> None:
         axes.scatter([opened], [trade.entry], s=90, marker=marker, label=name.pop("entry", None), **style)
         axes.scatter([closed], [trade.close], s=90, marker="X", label=name.pop("exit", None), **style)
         text = axes.annotate(
-            f"{trade.result_r:+.2f} R", (closed, trade.close), xytext=(10, 22), textcoords="offset points", zorder=6
+            f"{trade.r_multiple:+.2f} R", (closed, trade.close), xytext=(10, 22), textcoords="offset points", zorder=6
         )
         text.set(color="white", fontsize=11, path_effects=[Stroke(linewidth=3, foreground="black"), Normal()])
 

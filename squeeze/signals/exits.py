@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
 
     codes: tuple[str, ...]
     trade: Trade
-    result_r: float | None = None
+    r_multiple: float | None = None
     """In R after fees, once it is over."""
 
 
@@ -177,10 +177,10 @@ def _part(trade: Trade, share: float, price: float, codes: tuple[str, ...], stra
 
 
 def _over(trade: Trade, price: float, codes: tuple[str, ...], strategy: StrategySpec) -> Outcome:
-    return Outcome(codes, trade, result_r(trade, price, strategy.account))
+    return Outcome(codes, trade, r_multiple(trade, price, strategy.account))
 
 
-def result_r(trade: Trade, price: float, account: Account) -> float:
+def r_multiple(trade: Trade, price: float, account: Account) -> float:
     """What a trade brought in R, its rest closed at `price`, with a taker's fee paid twice."""
     rest = float(Decimal(trade.held) / Decimal(trade.filled)) * _gain_r(trade, price)
     return trade.realised_r + rest - 2 * account.taker_fee * trade.entry / trade.unit

@@ -226,8 +226,8 @@ def _follow(look: Look, mind: SideMemory, said: list[Transition], results: list[
         if move is None:
             return mind
         mind = _say(look, mind, move, said)
-        if move.result_r is not None:
-            results.append(move.result_r)
+        if move.r_multiple is not None:
+            results.append(move.r_multiple)
     raise AssertionError(f"a side moved {MOST_MOVES} times at one look")
 
 
@@ -265,7 +265,7 @@ def _say(look: Look, before: SideMemory, move: Move, said: list[Transition]) -> 
             state=move.state,
             prev_state=before.state,
             reason_codes=move.codes,
-            reasons=machine_facts.reasons(look, move.codes, move.result_r),
+            reasons=machine_facts.reasons(look, move.codes, move.r_multiple),
             mode=None if trade is None else trade.mode,
             probs=machine_facts.probabilities(look),
             base_rate=look.limits.base_rate,
@@ -276,7 +276,7 @@ def _say(look: Look, before: SideMemory, move: Move, said: list[Transition]) -> 
             order_advice=machine_facts.order_advice(trade, look.strategy.account) if is_advice and trade else None,
             quality=machine_facts.quality(look, mind),
             supersedes=(trade.event_id or None) if is_advice and trade else None,
-            r_multiple=move.result_r,
+            r_multiple=move.r_multiple,
         )
     )
     if move.kind in TERMINAL or not mind.signal_id:

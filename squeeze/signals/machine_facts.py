@@ -144,11 +144,11 @@ def probabilities(look: Look) -> dict[str, dict[Side, float]] | None:
     return {f"h{minutes}": {"long": longs[at], "short": shorts[at]} for at, minutes in enumerate(look.limits.horizons)}
 
 
-def reasons(look: Look, codes: tuple[str, ...], result_r: float | None) -> tuple[str, ...]:
+def reasons(look: Look, codes: tuple[str, ...], r_multiple: float | None) -> tuple[str, ...]:
     """The codes and the flagged patterns in plain words."""
     said = tuple(words(code) for code in codes)
-    if result_r is not None:
-        said += (f"the trade brought {result_r:+.2f} R after fees",)
+    if r_multiple is not None:
+        said += (f"the trade brought {r_multiple:+.2f} R after fees",)
     if look.memory.halted is not None:
         said += (look.memory.halted,)
     return said + tuple(word for word in look.view.pattern_words[look.side] if word not in said)

@@ -28,7 +28,7 @@ class Move(NamedTuple):
     codes: tuple[str, ...]
     mind: SideMemory
     """What the side then remembers, but for its state, since when it is in it, and `seq`."""
-    result_r: float | None = None
+    r_multiple: float | None = None
     """Of a trade that is over."""
 
 
@@ -220,9 +220,9 @@ def managed(look: Look, mind: SideMemory) -> Move | None:
     if found is None:
         return None
     mind = replace(mind, trade=found.trade)
-    if found.result_r is None:
+    if found.r_multiple is None:
         return Move("update", "managed", found.codes, mind)
-    return Move("exit", "done", found.codes, mind, found.result_r)
+    return Move("exit", "done", found.codes, mind, found.r_multiple)
 
 
 def resting(look: Look, mind: SideMemory) -> Move | None:
@@ -250,7 +250,7 @@ def halted(look: Look, mind: SideMemory) -> Move | None:
 def _begin_again(look: Look, mind: SideMemory, code: str) -> Move:
     trade = mind.trade
     if trade is not None and trade.filled_ns is not None:
-        result = exits.result_r(trade, look.view.mark, look.strategy.account)
+        result = exits.r_multiple(trade, look.view.mark, look.strategy.account)
         return Move("exit", "idle", (code, "not_watched"), mind, result)
     return Move("cancel" if mind.signal_id else "state", "idle", (code,), mind)
 

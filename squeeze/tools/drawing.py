@@ -122,7 +122,7 @@ class Traded(NamedTuple):
     """The first one."""
     close: float
     """The mark at the end."""
-    result_r: float
+    r_multiple: float
 
 
 def trades(messages: Sequence[Mapping[str, Any]]) -> list[Traded]:

@@ -227,7 +227,7 @@ def _add_trades(figure: Any, done: Sequence[Traded]) -> None:
             x=[opened, closed], y=[trade.entry, trade.close], mode="lines+markers", line={"color": TRADE_COLOUR},
             marker={"symbol": [entry, "x"], "size": 12, "line": {"color": "#000000", "width": 1}},
             name="trade, its end as a cross", legendgroup="trade", showlegend=first,
-            text=[f"{order}", f"closed, {trade.result_r:+.2f} R"],
+            text=[f"{order}", f"closed, {trade.r_multiple:+.2f} R"],
             hovertemplate="%{x|%d %b %H:%M}<br>%{text} at %{y:,.6~g}<extra></extra>", row=1, col=1,
         )  # fmt: skip
         first = False

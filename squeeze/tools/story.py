@@ -53,7 +53,7 @@ class Trade(NamedTuple):
     close: str | None = None
     """The mark at the end."""
     why: str = "still open"
-    result_r: float | None = None
+    r_multiple: float | None = None
     """None for an entry that was not filled, or is open."""
 
 
@@ -96,7 +96,7 @@ class Story:
         elif name in self.trades and isinstance(message, CancelMessage | ExitMessage):
             self.trades[name] = self.trades[name]._replace(
                 closed_us=message.ts_data_us, close=message.mark, why=message.reasons[0],
-                result_r=getattr(message, "r_multiple", None),
+                r_multiple=getattr(message, "r_multiple", None),
             )  # fmt: skip
 
     def account(self) -> list[str]:
@@ -118,15 +118,15 @@ class Story:
         lines = ["trades:", f"  {'opened':<17}{heads}"]
         for trade in self.trades.values():
             minutes = "-" if trade.closed_us is None else f"{(trade.closed_us - trade.opened_us) / 6e7:.0f}"
-            result = "-" if trade.result_r is None else f"{trade.result_r:+.2f}"
+            result = "-" if trade.r_multiple is None else f"{trade.r_multiple:+.2f}"
             lines.append(
                 f"  {_when(trade.opened_us):<12}{trade.order:<5}{trade.quantity:>9}{trade.entry:>11}{trade.stop:>11}"
                 f"{minutes:>9}{result:>8}  {trade.why}"
             )
-        closed = [trade for trade in self.trades.values() if trade.result_r is not None]
+        closed = [trade for trade in self.trades.values() if trade.r_multiple is not None]
         if closed:
-            total = sum(trade.result_r or 0.0 for trade in closed)
-            percent = sum((trade.result_r or 0.0) * trade.risk_percent for trade in closed)
+            total = sum(trade.r_multiple or 0.0 for trade in closed)
+            percent = sum((trade.r_multiple or 0.0) * trade.risk_percent for trade in closed)
             count = f"{len(closed)} trade{'s' * (len(closed) > 1)}"
             lines.append(f"  together {total:+.2f} R over {count}, {percent:+.2f} % of equity at the risk advised")
         few = f" Fewer than {ENOUGH_TRADES} trades prove nothing, either way." * (len(closed) < ENOUGH_TRADES)
