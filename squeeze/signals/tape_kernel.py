@@ -278,9 +278,19 @@ def lose(memory: np.ndarray, rings: np.ndarray, first_column: int, columns: int,
 @njit(cache=True)
 @no_type_check
 def read(
-    memory: np.ndarray, rings: np.ndarray, rules: np.ndarray, last: int, mark: float, interest: float, out: np.ndarray
+    memory: np.ndarray,
+    rings: np.ndarray,
+    heard: np.ndarray,
+    rules: np.ndarray,
+    last: int,
+    mark: float,
+    interest: float,
+    out: np.ndarray,
 ) -> None:
-    """Fill a record of FACTS from the seconds up to `last`; `mark` is its logarithm, `interest` in coins."""
+    """Settle what was `heard`, and fill a record of FACTS from the seconds up to `last`; `mark` is its logarithm,
+    `interest` in coins.
+    """
+    settle(memory, rings, heard)
     _read(memory[0], rings, rules[0], last, mark, interest, out[0])
 
 

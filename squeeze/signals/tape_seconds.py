@@ -19,6 +19,8 @@ from squeeze.signals.tape_medians import Medians
 NAN = math.nan
 PAIRED = len(layout.SINGLES) + 2 * len(layout.PAIRS)
 """Where the facts by side end."""
+MOST_WAITING = 100 * (UNTIL + 1)
+"""Numbers of a hundred seconds."""
 
 
 class Seconds:
@@ -49,13 +51,21 @@ class Seconds:
         self._waiting += heard
         self._waiting.append(until)
         self.running = until
+        if len(self._waiting) >= MOST_WAITING:  # history runs for days without a look
+            self._settle()
 
-    def _settle(self, *shown: float) -> None:
-        """Close what waits; `shown` is what the running second has heard so far, which must not depend on looks."""
-        if self._waiting or shown:
-            rows = np.array([*self._waiting, *shown]).reshape(-1, UNTIL + 1)
-            self._waiting.clear()
-            kernel.settle(self.memory, self.rings, rows)
+    def _over(self, shown: list[float] | None = None) -> np.ndarray:
+        """What waits to be closed, and behind it `shown`: what the running second has heard so far."""
+        if shown is not None:
+            self._waiting += [*shown, 0.0]
+        rows = np.array(self._waiting, np.float64).reshape(-1, UNTIL + 1)
+        self._waiting.clear()
+        return rows
+
+    def _settle(self) -> None:
+        """Close what waits."""
+        if self._waiting:
+            kernel.settle(self.memory, self.rings, self._over())
 
     def trades(self) -> None:
         """From the second that runs on, one without a trade is zero."""
@@ -99,10 +109,10 @@ class Seconds:
         """What the seconds up to `last` come to, as fields of `View`; `shown` is what the running one has heard so far
         where `last` is that one, `mark` the price and `interest` in coins.
         """
-        self._settle(*([] if shown is None else [*shown, 0.0]))
-        spread_bp, depth_usd = self._medians.of(self.rings, last // 10 * 10, self.running)
         log_mark = math.log(mark) if mark == mark else NAN
-        kernel.read(self.memory, self.rings, self._rules, last, log_mark, interest, self._facts)
+        over = self._over(shown)
+        kernel.read(self.memory, self.rings, over, self._rules, last, log_mark, interest, self._facts)
+        spread_bp, depth_usd = self._medians.of(self.rings, last // 10 * 10, self.running)
         told = self._told.tolist()
         moved, prints, sigma = told[PAIRED:]
         facts: dict[str, Any] = dict(zip(layout.SINGLES, told, strict=False))
