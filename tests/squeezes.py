@@ -11,8 +11,9 @@ import math
 import msgspec
 
 from squeeze.market.events import MINUTE_NS, SECOND_NS
-from squeeze.signals import SignalMachine, StrategySpec, View, Word
-from squeeze.signals.view import ZoneView
+from squeeze.signals.machine import SignalMachine
+from squeeze.signals.strategy import StrategySpec
+from squeeze.signals.view import View, Word, ZoneView
 from squeeze.spec import LabelSpec, MarketSpec, SignalSpec, Spec, StreamSpec
 
 START_NS = 1_800_000_000 * SECOND_NS

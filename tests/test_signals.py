@@ -10,10 +10,11 @@ from msgspec.structs import replace
 
 from squeeze.errors import ConfigError, StepError
 from squeeze.market.events import HOUR_NS, MINUTE_NS, SECOND_NS
-from squeeze.signals import SignalMachine, Word
 from squeeze.signals.alarm_threshold import AlarmThreshold
+from squeeze.signals.machine import SignalMachine
 from squeeze.signals.portfolio import Standing, together
 from squeeze.signals.transition import TERMINAL, signal_id
+from squeeze.signals.view import Word
 from tests.squeezes import MODEL, RATES, Market, machine_of, spec_of, state_of, story, strategy_of
 
 NAN = math.nan

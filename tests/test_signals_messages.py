@@ -7,18 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from squeeze.signals import (
+from squeeze.signals.envelope import Envelope
+from squeeze.signals.message import (
     AbstainMessage,
-    Envelope,
+    Message,
     ProbabilityMessage,
     SignalMessage,
-    Transition,
     decimal_text,
     decode,
     encode,
 )
-from squeeze.signals.message import Message
-from squeeze.signals.transition import event_id
+from squeeze.signals.transition import Transition, event_id
 from tests.squeezes import MODEL, story
 
 ENVELOPE = Envelope(

@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from squeeze.errors import ConfigError
-from squeeze.signals import StrategySpec, read_strategy
 from squeeze.signals.reference import SCHEMA, STRATEGY, schema_text, sentences, strategy_text
+from squeeze.signals.strategy import StrategySpec, read_strategy
 from squeeze.strict import Strict
 
 ROOT = Path(__file__).parents[1]
