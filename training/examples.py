@@ -35,7 +35,8 @@ from training.folding import CHECKPOINT, Progress, fold, shapes_of
 FRAME_CODE = (
     "spec.py", "state.py", "atlas.py", "atlas_spec.py", "venue_maps.py", "heatmaps", "patterns", "scalars", "zones",
     "market/steps.py", "market/tally.py", "market/venue_step.py", "market/events.py", "market/books.py",
-    "market/depth.py", "market/conventions.py", "market/lake.py", "market/partitions.py", "market/rows.py",
+    "market/depth.py", "market/depth_kernel.py", "market/tally_kernel.py", "market/conventions.py",
+    "market/lake.py", "market/partitions.py", "market/rows.py",
 )  # fmt: skip
 """What a frame depends on beside spec and data, and this file with `folding`: its source is part of the address."""
 
