@@ -243,14 +243,13 @@ class MarketState:
     def _frame(self, step: Step, mark: Candle, swept_share: np.ndarray, degraded: Degraded) -> Frame:
         spec = self.spec.frame
         bars = self.bars.window()
-        sigma = self.price.horizon_sigma(bars)
+        price, sigma = self.price.values(bars)
         width = max(spec.bin_log or spec.bin_sigmas * sigma, self.spec.map.bin_log / 2)
         open_interest = self.map.open_interest_base
         units = (self.map.outward(mark.close, width, spec.price_bins) / open_interest).astype(np.float32)
         mass, born = self.map.profile(mark.close, self.heat.reach_bins)
         share = mass / open_interest
         found = zones(share, born / open_interest, step.close_ns / DAY_NS, self.spec.map.bin_log, spec)
-        price = self.price.values(bars)
         velocity = price[:, self._velocity]
         heat = self.heat.values(share, found, sigma, velocity)
         page = None if self.atlas is None else self.atlas.page(mark.close, width, spec.price_bins)

@@ -75,9 +75,12 @@ def _price_scalars(
     skip: int,
     velocity_decay: float,
     step_minutes: float,
+    horizon: tuple[int, int, float],
     out: np.ndarray,
-) -> None:
-    """Fill `out` (side, scalar) in the order of `price_names`."""
+) -> float:
+    """Fill `out` (side, scalar) in the order of `price_names`; the deviation over the horizon, in so many steps, from
+    the mean of two windows.
+    """
     opens, highs, lows, closes, volumes = bars[0], bars[1], bars[2], bars[3], bars[4]
     n = closes.size
     sigma_fast = math.sqrt(_mean_range_variance(highs, lows, fast)) + 1e-6
@@ -147,6 +150,9 @@ def _price_scalars(
         out[side, at + 4] = sign * speed / sigma_minute
         out[side, at + 5] = sign * acceleration
         out[side, at + 6] = sign * acceleration / sigma_minute
+    near, wide, horizon_steps = horizon
+    variance = (_mean_range_variance(highs, lows, near) + _mean_range_variance(highs, lows, wide)) / 2
+    return math.sqrt(variance * horizon_steps) + 2e-4
 
 
 class PriceScalars:
@@ -168,7 +174,7 @@ class PriceScalars:
         self.skip = steps_in(spec.fresh_skip_minutes, step_seconds)
         self.decay = 0.5 ** (self.step_minutes / spec.velocity_half_life_minutes)
         self.near, self.wide = (steps_in(m, step_seconds) for m in spec.map_sigma_windows_minutes)
-        self.horizon = spec.sigma_minutes / self.step_minutes
+        self._horizon = self.near, self.wide, spec.sigma_minutes / self.step_minutes
         self.names = tuple(_price_names(spec))
 
     @property
@@ -176,19 +182,16 @@ class PriceScalars:
         """Bars that must be held."""
         return int(max(self.windows[-1] + self.skip, self.slow, self.wide, 16 * self.hour)) + 1
 
-    def values(self, bars: np.ndarray) -> np.ndarray:
-        """(side, scalar) from trailing bars (field, step)."""
+    def values(self, bars: np.ndarray) -> tuple[np.ndarray, float]:
+        """(side, scalar) from trailing bars (field, step); and the standard deviation of the log price over
+        `sigma_minutes`, from the mean of two Parkinson windows.
+        """
         out = np.empty((2, len(self.names)))
-        _price_scalars(
-            bars, self.windows, self.fast, self.slow, self.hour, self.skip, self.decay, self.step_minutes, out
-        )
-        return out
-
-    def horizon_sigma(self, bars: np.ndarray) -> float:
-        """Standard deviation of the log price over `sigma_minutes`, from the mean of two Parkinson windows."""
-        near = _mean_range_variance(bars[1], bars[2], self.near)
-        wide = _mean_range_variance(bars[1], bars[2], self.wide)
-        return math.sqrt((near + wide) / 2 * self.horizon) + 2e-4
+        sigma = _price_scalars(
+            bars, self.windows, self.fast, self.slow, self.hour, self.skip, self.decay, self.step_minutes,
+            self._horizon, out,
+        )  # fmt: skip
+        return out, sigma
 
 
 def _price_names(spec: FrameSpec) -> Iterator[str]:

@@ -2,14 +2,13 @@
 
 from typing import Literal
 
-from squeeze.signals.message import Side
 from squeeze.strict import Strict, require
 
 
 class AlarmThreshold(Strict, frozen=True, kw_only=True):
     """Alarm where the probability of a side and horizon is at least `threshold`; stored in a model's card."""
 
-    side: Side
+    side: Literal["long", "short"]
     horizon_minutes: int
     budget_per_day: float
     """False alarms a day that the threshold was made for."""

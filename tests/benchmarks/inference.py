@@ -326,10 +326,10 @@ def cold_start(runs: int = 20) -> dict[str, float]:
     """Fresh processes, kernels cached: the best of some of importing and loading the shipped model, and of all up to
     its first answer to a frame made from bars; Python's own start, which is not ours, left out, and put in.
     """
-    loaded, answered, whole, imported, bare, with_scipy = [], [], [], [], [], []
-    # As it is installed: compiled modules may be kept, and there is no SciPy, which numba would import for 0.15 s.
+    loaded, answered, whole, imported, bare, beside_others = [], [], [], [], [], []
+    # As it is installed: compiled modules may be kept, and there are no SciPy and no cffi, which numba would import.
     kept_modules = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    without_scipy = FIRST.replace("import sys\n", "import sys; sys.modules['scipy'] = None\n")
+    as_installed = FIRST.replace("import sys\n", "import sys; sys.modules['scipy'] = sys.modules['cffi'] = None\n")
 
     def fresh(code: str) -> str:
         command = [sys.executable, "-c", code, str(SHIPPED)]
@@ -337,7 +337,7 @@ def cold_start(runs: int = 20) -> dict[str, float]:
 
     for _ in range(runs):
         began = time.perf_counter()
-        said = fresh(without_scipy)
+        said = fresh(as_installed)
         whole.append(1e3 * (time.perf_counter() - began))
         first, second = map(float, said.split())
         loaded.append(first)
@@ -346,13 +346,13 @@ def cold_start(runs: int = 20) -> dict[str, float]:
             began = time.perf_counter()
             fresh(code)
             kept.append(1e3 * (time.perf_counter() - began))
-        with_scipy.append(float(fresh(FIRST).split()[1]))
+        beside_others.append(float(fresh(FIRST).split()[1]))
     return {
         "import squeeze": round(min(imported) - min(bare), 1),
         "import and load": round(min(loaded), 1),
         "import, load, first answer": round(min(answered), 1),
         "the same with Python's start": round(min(whole), 1),
-        "import, load, first answer, SciPy installed": round(min(with_scipy), 1),
+        "import, load, first answer, SciPy and cffi installed": round(min(beside_others), 1),
         "runs": runs,
     }
 
