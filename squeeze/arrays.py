@@ -61,6 +61,6 @@ def doubles(*values: float) -> np.ndarray:
     return np.frombuffer(_packer(len(values)).pack(*values))
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)  # a book has another length every minute
 def _packer(count: int) -> struct.Struct:
     return struct.Struct(f"{count}d")

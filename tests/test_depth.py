@@ -63,6 +63,8 @@ def test_a_summary_is_that_of_its_slow_twin(levels, depth, bin_log):
         ({101.0: 1.0}, {101.0: 1.0}, True),
         ({102.0: 1.0}, {101.0: 1.0}, True),
         ({99.0: 1.0}, {101.0: 1.0}, False),
+        ({99.0: 1.0, math.nan: 1.0}, {101.0: 1.0}, True),
+        ({99.0: 1.0}, {math.nan: 1.0, 101.0: 1.0}, True),
     ],
 )
 def test_a_book_that_is_crossed_one_sided_or_not_valid_says_nothing(bids, asks, valid):

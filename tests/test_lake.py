@@ -31,7 +31,7 @@ from squeeze.market.events import (
 from squeeze.market.lake import Lake, read_events
 from squeeze.market.partitions import Written, from_bits, merge_prints, order_of, to_bits
 from squeeze.market.partitions import load as lake_load
-from squeeze.market.rows import event_type, schema_of
+from squeeze.market.rows import columns_of, event_type, events_of, schema_of
 from squeeze.spec import MarketSpec, StreamSpec
 
 DAY = 1_767_225_600_000_000_000  # 2026-01-01
@@ -601,3 +601,19 @@ def test_a_folder_that_names_no_day_is_told(tmp_path):
     path.rename(path.with_name("date=2026-02-31"))
     with pytest.raises(LakeError, match="'2026-02-31' is not a day"):
         lake.read("funding", "v", "S")
+
+
+def test_a_book_whose_rows_mix_bids_and_asks_is_that_of_rows_in_order():
+    levels = {"bids": [(99.0, 1.0), (98.0, 2.0)], "asks": [(101.0, 3.0), (102.0, 4.0), (103.0, 5.0)]}
+    both = {"venue": "v", "symbol": "s", "known_at_ns": 7}
+    updates = [
+        BookUpdate(**both, event_ns=1, is_snapshot=True, **levels),
+        BookUpdate(**both, event_ns=2, is_snapshot=False, bids=[], asks=[]),
+        BookUpdate(**both, event_ns=3, is_snapshot=False, bids=[], asks=[(101.0, 0.0)]),
+    ]
+    rows = columns_of("book", updates)
+    assert list(events_of("book", "v", "s", rows)) == updates
+    mixed = np.array([2, 0, 3, 1, 4, 5, 6])
+    shuffled = {name: column if name == "place" else column[mixed] for name, column in rows.items()}
+    assert list(events_of("book", "v", "s", shuffled)) == updates
+    assert list(events_of("book", "v", "s", {name: column[:0] for name, column in rows.items()})) == []

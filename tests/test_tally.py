@@ -215,6 +215,17 @@ def test_trades_and_prints_known_too_long_after_they_happened_are_left_out_and_c
     assert builder.counts["late"] == 2
 
 
+@pytest.mark.parametrize(
+    ("price_", "size"), [(0.0, 1.0), (-1.0, 1.0), (math.nan, 1.0), (math.inf, 1.0), (10.0, -1.0), (10.0, math.nan)]
+)
+def test_a_trade_that_cannot_be_is_left_out_and_counted_and_its_step_is_partial(price_, size):
+    (step,), builder = folded(trade(0.2, 10.0), trade(0.5, price_, size), trade(0.7, 11.0))
+    part = step.venue("v")
+    assert (part.last.open, part.last.low, part.last.high, part.volume_base) == (10.0, 10.0, 11.0, 2.0)
+    assert part.quality & Quality.PARTIAL
+    assert builder.counts["impossible"] == 1
+
+
 def test_a_step_of_late_trades_alone_has_no_candle():
     (part,) = parts(trade(0.5, lag=100.0))
     assert part.last is None

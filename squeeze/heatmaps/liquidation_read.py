@@ -45,8 +45,9 @@ def share_outward(
     for side in range(2):
         out[side, 0] = 0.0
         for bucket in range(prior.size):
+            weight = prior[bucket] / whole
             for price in range(out.shape[2]):
-                out[side, 0, price] += prior[bucket] / whole * units[side, bucket, price]
+                out[side, 0, price] += weight * units[side, bucket, price]
 
 
 @njit(cache=True, error_model="numpy")

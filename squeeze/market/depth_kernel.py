@@ -23,7 +23,7 @@ def walked(levels, bids, asks, limited, bin_log, bands_bps, orders_usd, window_l
     if bids == 0 or asks == 0:
         return np.empty(0)
     bid, ask = bid_prices.max(), ask_prices.min()
-    if bid >= ask:
+    if not bid < ask:  # so that NaN is none either
         return np.empty(0)
     mid = (bid + ask) / 2
     low, high = (bid_prices.min(), ask_prices.max()) if limited else (0.0, math.inf)

@@ -52,8 +52,9 @@ class StepBuilder:
     """Collects one symbol's events and cuts them into steps.
 
     Events may be added long before their step: what is not yet known at a close waits. `counts` says how many were
-    `late`, `repeated`, `out_of_order`, how many books were `crossed`, and in how many steps a venue that had been heard
-    was `silent`. Raises `StepError` for an event of another symbol, and for a close that does not follow the last.
+    `late`, `repeated`, `out_of_order` or `impossible`, how many books were `crossed`, and in how many steps a venue
+    that had been heard was `silent`. Raises `StepError` for an event of another symbol, and for a close that does not
+    follow the last.
     """
 
     def __init__(self, symbol: str, length_ns: int, bin_log: float = BIN_LOG) -> None:

@@ -3,6 +3,8 @@
 Apart from `steps`, which keeps the clock and the venues. What a step takes of late, repeated and out-of-order events:
 
 - an event belongs to the step in which it became *known*, whenever it happened;
+- a trade whose price is not positive and finite, or whose size is not finite or below zero, is left out:
+  `impossible`, and the step is partial;
 - a trade or a print that became known more than a minute (or a step, if longer) after it happened is left out: `late`;
 - trades are put in order of `event_ns` for open and close, and all count for high, low and flow: `out_of_order`;
 - a bar or stamp that is not newer than the last one of its kind is left out: `repeated` if of the same time, else
@@ -11,6 +13,7 @@ Apart from `steps`, which keeps the clock and the venues. What a step takes of l
   last to come counts: exchanges stamp milliseconds.
 """
 
+import math
 from collections import Counter
 from functools import reduce
 from operator import or_
@@ -165,7 +168,7 @@ class Tally:
         self.last = ran if self.last is None else self.last.extended(ran)
 
     def _usable(self, trades: list[Trade]) -> list[Trade]:
-        """Without block trades and late ones; what else is wrong with them is noted."""
+        """Without block trades, late and impossible ones; what else is wrong with them is noted."""
         flags = [t.quality for t in trades if t.quality]
         if flags:
             trades = [t for t in trades if not t.quality & Quality.OFF_BOOK]
@@ -173,7 +176,11 @@ class Tally:
         late_ns = self.late_ns
         usable = [t for t in trades if t.known_at_ns - t.event_ns <= late_ns]
         self.counts["late"] += len(trades) - len(usable)
-        return usable
+        possible = [t for t in usable if 0 < t.price < math.inf and 0 <= t.size_base < math.inf]
+        if len(possible) < len(usable):
+            self.counts["impossible"] += len(usable) - len(possible)
+            self.quality |= Quality.PARTIAL
+        return possible
 
     def _add_flow(self, first_bin: int, bought: list[float], sold: list[float]) -> None:
         flow = self.flow
